@@ -1,0 +1,42 @@
+"""The file is the registry: a part is found by the name of the file that defines it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from types import ModuleType
+
+from isthmus.errors import UnknownName
+
+
+def names(package: str) -> list[str]:
+    """The public modules of a package, as the names users type (`vit_s` is typed `vit-s`).
+
+    >>> "mlp" in names("isthmus.connectors")
+    True
+    """
+    path = importlib.import_module(package).__path__
+    found = (module.name for module in pkgutil.iter_modules(path))
+    return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))
+
+
+def find(package: str, name: str) -> ModuleType:
+    """The module of `package` called `name`; an unknown name raises `UnknownName` with the nearest."""
+    known = names(package)
+    if name not in known:
+        raise UnknownName(miss(package.rsplit(".", 1)[-1].removesuffix("s"), name, known))
+    return importlib.import_module(f"{package}.{name.replace('-', '_')}")
+
+
+def miss(what: str, name: str, known: Iterable[str]) -> str:
+    """The sentence that answers a name which does not exist.
+
+    >>> miss("connector", "mof_mlp", ["linear", "mlp"])
+    "no connector 'mof_mlp'. Did you mean 'mlp'? Known: linear, mlp"
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return f"no {what} {name!r}.{guess} Known: {', '.join(known)}"
