@@ -1,0 +1,6 @@
+"""One file for each encoder: media -> features. `isthmus.registry` finds it by its name.
+
+A file gives ABOUT (a line for listings), KIND (of media), PART (its default part or None), SIZE (its default, in
+pixels), `load(folder, **kwargs)` (the transformers model, without what features do not need),
+`num_features(config, size)` and `encode(model, media)`.
+"""

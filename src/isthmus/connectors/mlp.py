@@ -1,0 +1,67 @@
+"""`mlp`: H = W2 GELU(W1 Z + b1) + b2 on pixel-shuffled features (Liu et al., 2023, arXiv:2310.03744)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.errors import BadRecipe
+
+ABOUT = "two linear layers with GELU, on features shuffled into fewer and wider tokens"
+
+
+class Connector(nn.Module):
+    """Features [B, N, D_enc] -> soft tokens [B, M, D_llm].
+
+    Features are standardised by `mean` and `std` (buffers, measured on data; 0 and 1 until then), each square of
+    r x r neighbours becomes one token (pixel shuffle, r = sqrt(N / M)), and the result is scaled by `gain` and moved
+    by `offset` so that soft tokens live where the LLM's own embeddings do.
+
+    Args:
+        features: N, the number of features an encoder gives.
+        width: D_enc.
+        llm_width: D_llm.
+        tokens: M; N / M must be a square number. None keeps N.
+        hidden: width of the hidden layer; None takes D_llm.
+    """
+
+    mean: Tensor
+    std: Tensor
+    offset: Tensor
+
+    def __init__(
+        self, features: int, width: int, llm_width: int, tokens: int | None = None, hidden: int | None = None
+    ) -> None:
+        super().__init__()
+        self.num_tokens = tokens or features
+        self.ratio = math.isqrt(features // self.num_tokens)
+        side = math.isqrt(features)
+        if self.num_tokens * self.ratio**2 != features or (self.ratio > 1 and (side**2 != features or side % self.ratio)):
+            fits = [str((side // r) ** 2) for r in range(1, side + 1) if side % r == 0]
+            raise BadRecipe(f"tokens: {tokens} does not divide {features} features. Possible: {', '.join(fits)}")
+        self.linear_1 = nn.Linear(width * self.ratio**2, hidden or llm_width)
+        self.linear_2 = nn.Linear(hidden or llm_width, llm_width)
+        self.gain = nn.Parameter(torch.ones(()))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+        self.register_buffer("offset", torch.zeros(llm_width))
+
+    def project(self, features_BND: Tensor) -> Tensor:
+        """The soft tokens before they are moved to the LLM's scale, [B, M, D_llm]."""
+        x = self.shuffle((features_BND.to(self.mean.dtype) - self.mean) / self.std)
+        return self.linear_2(nn.functional.gelu(self.linear_1(x)))  # type: ignore[no-any-return]
+
+    def forward(self, features_BND: Tensor) -> Tensor:
+        """Soft tokens [B, M, D_llm]."""
+        return self.project(features_BND) * self.gain + self.offset
+
+    def shuffle(self, x_BND: Tensor) -> Tensor:
+        """[B, N, D] -> [B, N / r^2, D r^2]; features are row-major over a square."""
+        if self.ratio == 1:
+            return x_BND
+        B, N, D = x_BND.shape
+        side, r = math.isqrt(N), self.ratio
+        x = x_BND.view(B, side // r, r, side // r, r, D).transpose(2, 3)
+        return x.reshape(B, N // r**2, D * r**2)

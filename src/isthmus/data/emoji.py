@@ -1,0 +1,109 @@
+"""Concepts and their drawings by several hands: the real pictures that the generated data is composed of.
+
+A *concept* is an emoji with a name; a *drawing* is one vendor's picture of it. A run names the vendor that it holds
+out of training. Of the concepts, every `HOLD_OUT_EVERY`-th (in an order fixed by a hash of the name) is held out too.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import PIL.Image
+
+from isthmus import parts
+
+VENDORS = ("google", "twitter", "fluent", "openmoji")
+HOLD_OUT_EVERY = 8
+SIDE = 160  # pixels of a drawing before it is scaled into a scene
+
+# Subgroups (Unicode's) of things that have a look of their own and a common name: the demo's concepts come from here.
+THINGS = (
+    "animal-mammal animal-bird animal-amphibian animal-reptile animal-marine animal-bug plant-flower food-fruit "
+    "food-vegetable food-prepared food-sweet transport-ground transport-water transport-air musical-instrument "
+    "sky-weather tool clothing"
+).split()
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A thing that has been drawn: its name, code points (`1f415`), Unicode subgroup and search tags."""
+
+    name: str
+    code: str
+    group: str
+    tags: tuple[str, ...] = ()
+
+
+def _code(name: str) -> str:
+    """File names and data sets differ in case and in whether they write the variation selector.
+
+    >>> _code("2764-FE0F")
+    '2764'
+    """
+    return "-".join(part for part in name.lower().split("-") if part != "fe0f")
+
+
+@functools.cache
+def _files(vendor: str) -> dict[str, Path]:
+    """Code points -> the file of the vendor's drawing."""
+    folders = {
+        "google": ("emoji-google", "**/64/*.png"),
+        "twitter": ("emoji-twitter", "**/64/*.png"),
+        "fluent": ("fluent-emoji", "**/assets/*.webp"),
+        "openmoji": ("openmoji", "**/color/svg/*.svg"),
+    }
+    part, pattern = folders[vendor]
+    return {_code(path.stem): path for path in sorted(parts.get(part).glob(pattern))}
+
+
+@functools.cache
+def all_concepts() -> tuple[Concept, ...]:
+    """Every emoji that all four vendors draw, skin tones and flags apart, in an order fixed by a hash of its name."""
+    folder = next(parts.get("emojibase").glob("**/en/data.json")).parent
+    messages = json.loads((folder / "messages.json").read_text())
+    groups = {entry["order"]: entry["key"] for entry in messages["subgroups"]}
+    drawn = set.intersection(*(set(_files(vendor)) for vendor in VENDORS))
+    found = [
+        Concept(entry["label"].lower(), _code(entry["hexcode"]), groups[entry["subgroup"]], tuple(entry.get("tags", ())))
+        for entry in json.loads((folder / "data.json").read_text())
+        if "subgroup" in entry and _code(entry["hexcode"]) in drawn and "flag" not in groups[entry["subgroup"]]
+    ]
+    return tuple(sorted(found, key=lambda concept: hashlib.sha256(concept.name.encode()).hexdigest()))
+
+
+def concepts(count: int | None = None) -> tuple[tuple[Concept, ...], tuple[Concept, ...]]:
+    """The concepts of a run, as (trained on, held out).
+
+    With a `count`, that many one-word names of `THINGS` to train on; without, all concepts that exist.
+    """
+    pool = all_concepts()
+    if count is not None:
+        pool = tuple(concept for concept in pool if concept.group in THINGS and concept.name.isalpha())
+    held = pool[::HOLD_OUT_EVERY]
+    trained = tuple(concept for index, concept in enumerate(pool) if index % HOLD_OUT_EVERY)
+    return trained[:count], held
+
+
+@functools.lru_cache(maxsize=8192)
+def drawing(vendor: str, code: str) -> PIL.Image.Image:
+    """A vendor's drawing as RGBA, `SIDE` pixels square."""
+    path = _files(vendor)[code]
+    if path.suffix == ".svg":
+        import resvg_py
+
+        data = bytes(resvg_py.svg_to_bytes(svg_string=path.read_text(), width=SIDE, height=SIDE))
+        return PIL.Image.open(io.BytesIO(data), formats=("PNG",)).convert("RGBA")
+    with PIL.Image.open(path, formats=("PNG", "WEBP")) as picture:
+        return picture.convert("RGBA").resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
+
+
+def split_of(split: str, concepts_: int | None, unseen: str) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
+    """The concepts and vendors that a split may draw: `vendor` the unseen hand, `concepts` the held-out things."""
+    trained, held = concepts(concepts_)
+    seen = tuple(vendor for vendor in VENDORS if vendor != unseen)
+    return (held if split == "concepts" else trained), ((unseen,) if split == "vendor" else seen)

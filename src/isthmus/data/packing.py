@@ -1,0 +1,121 @@
+"""Samples become rows of tokens: the template, the placeholders, and one prefix shared by many turns.
+
+A row is a *prefix* (the media) followed by the sample's turns. Every turn attends to the prefix and to itself only,
+and its positions restart where the prefix ends, so each turn sees exactly what it would see alone and the prefix is
+computed once:
+
+        prefix       turn 1      turn 2            position  0 1 2 3  4 5 6  4 5 6
+      [ x x x x ]  [ . . . ]   [ . . . ]           segment   0 0 0 0  1 1 1  2 2 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isthmus.types import IGNORE_INDEX, Sample, Turn
+
+
+@dataclass(frozen=True)
+class Template:
+    """ChatML in pieces, tokenised one by one, so that nothing a user types can become a control token.
+
+    `media` opens a user's turn and holds the placeholders; the rest surrounds question and answer.
+    """
+
+    tokenizer: Any
+    placeholders: dict[str, int]
+    tokens: dict[str, int]  # kind -> soft tokens of one medium
+
+    def control(self, text: str) -> list[int]:
+        """Tokens of the template itself, control tokens included."""
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def plain(self, text: str) -> list[int]:
+        """Tokens of a person's or a dataset's text: `<|im_end|>` in it is nine ordinary characters."""
+        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+
+    def prefix(self, kinds: Iterable[str]) -> list[int]:
+        """What stands before a question about media of these kinds."""
+        slots = [token for kind in kinds for token in [self.placeholders[kind]] * self.tokens[kind]]
+        return self.control("<|im_start|>user\n") + slots + (self.control("\n") if slots else [])
+
+    def question(self, text: str) -> list[int]:
+        """The rest of the user's turn, up to where the assistant begins."""
+        return self.plain(text) + self.control("<|im_end|>\n<|im_start|>assistant\n")
+
+    def answer(self, text: str) -> list[int]:
+        """The supervised part: the answer and the token that ends it.
+
+        It starts with a space: byte-pair vocabularies hold most words as one token only with the space before them,
+        so that a one-word answer is one decision.
+        """
+        return self.plain(f" {text}") + self.control("<|im_end|>")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample as tokens: ids, labels, positions and segments, all of one length."""
+
+    sample: Sample
+    ids: list[int]
+    labels: list[int]
+    positions: list[int]
+    segments: list[int]
+
+
+def pack(sample: Sample, template: Template, turns: Sequence[Turn] | None = None) -> Row:
+    """The sample's media once, then its turns (or those given), which do not see each other."""
+    ids = template.prefix(medium.kind for medium in sample.media)
+    start = len(ids)
+    labels, positions, segments = [IGNORE_INDEX] * start, list(range(start)), [0] * start
+    for number, turn in enumerate(sample.turns if turns is None else turns, 1):
+        question, answer = template.question(turn.question), template.answer(turn.answer)
+        ids += question + answer
+        labels += [IGNORE_INDEX] * len(question) + answer
+        length = len(question) + len(answer)
+        positions += range(start, start + length)
+        segments += [number] * length
+    return Row(sample, ids, labels, positions, segments)
+
+
+def collate(rows: Sequence[Row], pad: int) -> dict[str, Tensor]:
+    """Rows padded on the right: `input_ids`, `labels`, `position_ids` [B, T], `attention_mask` [B, 1, T, T]."""
+    length = max(len(row.ids) for row in rows)
+
+    def padded(name: str, value: int) -> Tensor:
+        return torch.tensor([(line := getattr(row, name)) + [value] * (length - len(line)) for row in rows])
+
+    segments = padded("segments", -1)
+    return {
+        "input_ids": padded("ids", pad),
+        "labels": padded("labels", IGNORE_INDEX),
+        "position_ids": padded("positions", 0),
+        "attention_mask": block_mask(segments),
+    }
+
+
+def block_mask(segments_BT: Tensor) -> Tensor:
+    """Scores to add, [B, 1, T, T]: 0 where a token may look, a large negative number elsewhere.
+
+    >>> block_mask(torch.tensor([[0, 1, 2]]))[0, 0].eq(0).int().tolist()
+    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    """
+    query, key = segments_BT.unsqueeze(2), segments_BT.unsqueeze(1)
+    length = segments_BT.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    sees = causal & ((key == query) | (key == 0))
+    mask = torch.zeros(sees.shape).masked_fill_(~sees, torch.finfo(torch.float32).min)
+    return mask.unsqueeze(1)
+
+
+def grouped(rows: Sequence[Row], size: int, order: Sequence[int]) -> Iterator[list[Row]]:
+    """Batches of `size` rows in a shuffled order; neighbours of like length share a batch, so little is padding."""
+    window = size * 16
+    for start in range(0, len(order), window):
+        near = sorted((rows[i] for i in order[start : start + window]), key=lambda row: len(row.ids))
+        yield from (near[i : i + size] for i in range(0, len(near), size))

@@ -1,0 +1,141 @@
+"""Pictures composed of drawings on a coloured ground, and questions whose answers are known by construction.
+
+A scene has up to four objects, one in a cell of a 2 x 2 grid (jittered, scaled, turned a little); a single object may
+stand anywhere and fill the picture. Which cells are taken is the scene's *layout*: `HELD_OUT_LAYOUTS` are never drawn
+for training. Everything follows from `(seed, split, index)`, so a scene is drawn anew whenever its pixels are wanted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import PIL.Image
+
+from isthmus.data.emoji import Concept, drawing
+from isthmus.types import Turn
+
+COLOURS = {
+    "white": (250, 250, 250),
+    "black": (15, 15, 15),
+    "gray": (128, 128, 128),
+    "red": (210, 35, 40),
+    "green": (40, 160, 60),
+    "blue": (40, 80, 210),
+    "yellow": (245, 220, 50),
+    "purple": (130, 50, 170),
+}
+NUMBERS = ("zero", "one", "two", "three", "four")
+LAYOUTS = ((0,), (1,), (2,), (3,), (0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2))
+LAYOUTS += ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3), (0, 1, 2, 3))
+HELD_OUT_LAYOUTS = ((1, 2), (0, 3), (1, 2, 3))
+RELATIONS = {  # relation -> (is cell a so related to cell b, the question)
+    "left": (lambda a, b: a % 2 < b % 2, "What is left of the {}?"),
+    "right": (lambda a, b: a % 2 > b % 2, "What is right of the {}?"),
+    "above": (lambda a, b: a // 2 < b // 2, "What is above the {}?"),
+    "below": (lambda a, b: a // 2 > b // 2, "What is below the {}?"),
+}
+SIDE = 112  # pixels of a picture
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One object of a scene: what it is, whose drawing, where (centre and side, in pixels) and how far turned."""
+
+    concept: Concept
+    vendor: str
+    cell: int
+    x: float
+    y: float
+    side: float
+    degrees: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Objects in reading order on a ground; call it to draw it."""
+
+    objects: tuple[Placed, ...]
+    background: str
+    ground: tuple[int, int, int]
+
+    def __call__(self) -> PIL.Image.Image:
+        """The picture, RGB, `SIDE` x `SIDE`."""
+        canvas = PIL.Image.new("RGB", (SIDE, SIDE), self.ground)
+        for placed in self.objects:
+            picture = drawing(placed.vendor, placed.concept.code)
+            picture = picture.rotate(placed.degrees, PIL.Image.Resampling.BICUBIC, expand=True)
+            grown = picture.width / drawing(placed.vendor, placed.concept.code).width
+            side = max(8, round(placed.side * grown))
+            picture = picture.resize((side, side), PIL.Image.Resampling.LANCZOS)
+            canvas.paste(picture, (round(placed.x - side / 2), round(placed.y - side / 2)), picture)
+        return canvas
+
+
+def compose(
+    rng: random.Random, pool: Sequence[Concept], vendors: Sequence[str], layout: tuple[int, ...], turn: float = 12
+) -> Scene:
+    """Objects of `pool` in the cells of `layout`; `turn` is the largest rotation in degrees.
+
+    A layout of no cells means one object anywhere, filling half to all of the picture. Now and then a concept stands
+    twice in a scene, so that counting it means something.
+    """
+    chosen = rng.sample(pool, max(1, len(layout)))
+    if len(layout) > 1 and rng.random() < 0.3:
+        chosen[rng.randrange(1, len(chosen))] = chosen[0]
+    half = SIDE / 2
+    objects = []
+    for concept, cell in zip(chosen, layout or (-1,), strict=True):
+        side = rng.uniform(0.72, 0.98) * half if layout else rng.uniform(0.5, 0.98) * SIDE
+        slack = ((half if layout else SIDE) - side) / 2
+        x, y = ((cell % 2 + 0.5) * half, (cell // 2 + 0.5) * half) if layout else (half, half)
+        x, y = x + rng.uniform(-slack, slack), y + rng.uniform(-slack, slack)
+        objects.append(Placed(concept, rng.choice(list(vendors)), cell, x, y, side, rng.uniform(-turn, turn)))
+    background = rng.choice(list(COLOURS))
+    ground = tuple(min(255, max(0, value + rng.randint(-14, 14))) for value in COLOURS[background])
+    return Scene(tuple(objects), background, ground)  # type: ignore[arg-type]
+
+
+def questions(scene: Scene, rng: random.Random, pool: Sequence[Concept]) -> list[Turn]:
+    """Every kind of question that the scene can answer, one of each, yes and no equally often."""
+    names = [placed.concept.name for placed in scene.objects]
+    absent = rng.choice([concept.name for concept in pool if concept.name not in names])
+    turns = [
+        Turn("What colour is the background?", scene.background, "background"),
+        Turn(f"Is there {article(rng.choice(names))}?", "yes", "yes/no"),
+        Turn(f"Is there {article(absent)}?", "no", "yes/no"),
+    ]
+    if len(names) == 1:
+        caption = f"{article(names[0])} on a {scene.background} background"
+        return [Turn("What is this?", names[0], "name"), *turns, Turn("Describe the picture.", caption, "caption")]
+    counted = rng.choice([*names, absent])
+    turns += [
+        Turn("Which objects are there?", ", ".join(names), "objects"),
+        Turn("How many objects are there?", NUMBERS[len(names)], "count"),
+        Turn(f"How many times is there {article(counted)}?", NUMBERS[names.count(counted)], "count"),
+    ]
+    return turns + [turn for turn in _relations(scene) if rng.random() < 0.5]
+
+
+def _relations(scene: Scene) -> list[Turn]:
+    """Relations with exactly one answer, asked of objects that stand once in the scene."""
+    names = [placed.concept.name for placed in scene.objects]
+    turns = []
+    for anchor in scene.objects:
+        if names.count(anchor.concept.name) > 1:
+            continue
+        for holds, question in RELATIONS.values():
+            there = {other.concept.name for other in scene.objects if holds(other.cell, anchor.cell)}
+            if len(there) == 1:
+                turns.append(Turn(question.format(anchor.concept.name), there.pop(), "relation"))
+    return turns
+
+
+def article(name: str) -> str:
+    """The name with its indefinite article.
+
+    >>> article("owl"), article("dog")
+    ('an owl', 'a dog')
+    """
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"

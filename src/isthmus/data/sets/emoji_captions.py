@@ -1,0 +1,29 @@
+"""Single drawings, named: one object on a coloured ground (see `data.scenes`)."""
+
+from __future__ import annotations
+
+import random
+
+from isthmus.data import emoji, scenes
+from isthmus.types import Image, Sample
+
+ABOUT = "one emoji on a coloured ground: what is it, is there a ..., background, caption"
+SPLITS = ("train", "vendor", "concepts")
+
+
+def load(split: str, count: int, seed: int = 0, concepts: int | None = None, unseen: str = "openmoji", turn: float = 12) -> list[Sample]:
+    """`count` samples; every concept comes equally often, in a shuffled order.
+
+    `train` draws every vendor but `unseen`; `vendor` the same concepts by the unseen vendor; `concepts` draws concepts
+    that training does not have, by the training vendors.
+    """
+    pool, vendors = emoji.split_of(split, concepts, unseen)
+    order = random.Random(f"{seed}/captions/{split}")
+    samples: list[Sample] = []
+    while len(samples) < count:
+        for concept in order.sample(pool, min(len(pool), count - len(samples))):
+            name = f"captions/{split}/{seed}/{len(samples)}"
+            rng = random.Random(name)
+            scene = scenes.compose(rng, [concept], vendors, (), turn)
+            samples.append(Sample(name, (Image(scene),), tuple(scenes.questions(scene, rng, pool))))
+    return samples

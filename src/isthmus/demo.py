@@ -1,0 +1,116 @@
+"""`isthmus demo`: the recipe `demo` trained, measured and shown."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from isthmus import parts
+from isthmus.errors import BadRecipe
+from isthmus.evaluate.report import Curve, Point, print_table, write_report
+from isthmus.evaluate.run import ask_all
+from isthmus.evaluate.scoring import Answer, Row, table
+from isthmus.media import load
+from isthmus.registry import miss
+from isthmus.train.recipe import Check, Mix, Recipe, load_recipe
+from isthmus.train.run import Run, train
+from isthmus.types import Sample
+
+PICTURES = 48  # on the report's page
+PUBLISHED = ("easy-vqa",)  # benchmarks with one overall accuracy
+
+
+def run(data: Path | None, out: Path, resume: bool, console: Console) -> None:
+    """Train, evaluate, write `report.html` into `out`, and print how to talk to the result."""
+    recipe = load_recipe("demo")
+    if data is not None:
+        recipe = with_folder(recipe, data)
+    prepare(recipe, console)
+    start = time.monotonic()
+    option = f" --data {data}" if data else ""
+    again = f"isthmus demo{option} --out {out} --resume"
+    trained = train(recipe, out, resume=resume, command=again, console=console)
+    trained_at = time.monotonic()
+    answers, shown, rows = measure(trained, recipe.evaluate, recipe.seed)
+    (out / "answers.jsonl").write_text("".join(json.dumps(answer.to_dict()) + "\n" for answer in answers))
+    print_table(rows, console)
+    end = time.monotonic()
+    example = out / "example.png"
+    load(shown[answers[0].sample].media[0]).save(example)
+    command = f'isthmus chat --model {out / "model"} --image {example} "What is this?"'
+    facts = [
+        ("Model", f"{recipe.model.llm} + {recipe.model.image.encoder} through {recipe.model.image.connector}"),
+        ("Training and features", f"{(trained_at - start) / 60:.1f} minutes"),
+        ("Evaluation", f"{(end - trained_at) / 60:.1f} minutes, {len(answers)} questions, each asked twice"),
+    ]
+    curves = [
+        Curve(name, [Point(*point) for point in stage.points]) for name, stage in trained.stages.items() if stage.points
+    ]
+    report = write_report(
+        out / "report.html", title=f"Isthmus: {recipe.name}", curves=curves, rows=rows,
+        pictures=sample_pictures(answers, shown, recipe.seed), facts=facts, command=command,
+    )  # fmt: skip
+    console.print(f"\nReport:      {report}\nTalk to it:  {command}", highlight=False, soft_wrap=True)
+
+
+def with_folder(recipe: Recipe, data: Path) -> Recipe:
+    """The recipe on a user's own folder of captioned images."""
+    if not data.is_dir():
+        raise BadRecipe(f"--data {data}: no such folder")
+    stages = [stage.model_copy(update={"data": {str(data): Mix()}}) for stage in recipe.stages]
+    checks = {"your held-out images": Check(data=str(data), split="test")}
+    return recipe.model_copy(update={"name": data.name, "stages": stages, "evaluate": checks})
+
+
+def prepare(recipe: Recipe, console: Console) -> None:
+    """Fetch and convert everything first, so that what follows is compute alone."""
+    names = [recipe.model.llm, recipe.model.image.part or recipe.model.image.encoder]
+    sets = {name for stage in recipe.stages for name in stage.data}
+    if sets & {"emoji-captions", "emoji-scenes"}:
+        names += ["emoji-google", "emoji-twitter", "fluent-emoji", "openmoji", "emojibase"]
+    if "easy-vqa" in sets:
+        names.append("easy-vqa")
+    for name in names:
+        parts.get(name)
+    console.print(f"parts ready: {', '.join(names)}", highlight=False)
+
+
+def measure(run: Run, checks: dict[str, Check], seed: int) -> tuple[list[Answer], dict[str, Sample], list[Row]]:
+    """Answers, the samples by id, and the table of scores."""
+    answers, shown = ask_all(run, checks, seed)
+    return answers, shown, table(answers, overall=PUBLISHED)
+
+
+def chosen(checks: dict[str, Check], names: str | None) -> dict[str, Check]:
+    """The checks of these names, separated by commas."""
+    if names is None:
+        return checks
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if name not in checks:
+            raise BadRecipe(miss("benchmark", name, checks))
+    return {name: checks[name] for name in wanted}
+
+
+def sample_pictures(answers: Sequence[Answer], shown: dict[str, Sample], seed: int) -> list[tuple[Answer, bytes]]:
+    """A seeded sample of answers with their pictures as PNG, evenly over the benchmarks, right or wrong as they come."""
+    rng = random.Random(f"{seed}/pictures")
+    groups: dict[str, list[Answer]] = {}
+    for answer in answers:
+        groups.setdefault(answer.benchmark, []).append(answer)
+    each = max(1, PICTURES // len(groups))
+    picked = [answer for group in groups.values() for answer in rng.sample(group, min(each, len(group)))]
+    return [(answer, png(shown[answer.sample])) for answer in picked]
+
+
+def png(sample: Sample) -> bytes:
+    """The sample's picture as PNG bytes."""
+    buffer = io.BytesIO()
+    load(sample.media[0]).save(buffer, "PNG")
+    return buffer.getvalue()

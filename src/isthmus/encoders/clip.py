@@ -1,0 +1,35 @@
+"""`clip`: the vision half of CLIP (Radford et al., 2021, arXiv:2103.00020), as LLaVA-1.5 takes it.
+
+LLaVA reads the last layer but one, so the part is cut there: no layer is computed, or trained, for nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import CLIPVisionModel
+
+ABOUT = "CLIP's ViT: patch features of the last layer but one, as in LLaVA-1.5; name its folder or hub part"
+KIND = "image"
+PART = None
+SIZE = 336
+
+
+def load(folder: Path, **kwargs: Any) -> Any:
+    """The vision half of the CLIP in `folder` (either a whole CLIP or its vision model), without its last layer."""
+    model = CLIPVisionModel.from_pretrained(folder, **kwargs)
+    model.config.num_hidden_layers -= 1
+    del model.encoder.layers[-1]
+    return model
+
+
+def num_features(config: Any, size: int) -> int:
+    """N for a square picture of `size` pixels."""
+    return int((size // config.patch_size) ** 2)
+
+
+def encode(model: Any, pixels_BCHW: Tensor) -> Tensor:
+    """Patch features [B, N, D] of the last layer, without the class token and before the norm of the pooled output."""
+    return model(pixels_BCHW, interpolate_pos_encoding=True).last_hidden_state[:, 1:]  # type: ignore[no-any-return]

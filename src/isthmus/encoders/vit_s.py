@@ -1,0 +1,32 @@
+"""`vit-s`: a ViT-S/14 in DINOv2's layout (Oquab et al., 2023, arXiv:2304.07193), fine-tuned for saliency by its makers.
+
+Its last layers serve the saliency head, so the part ends after layer 9, with the final layer norm.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import Dinov2Model
+
+ABOUT = "ViT-S/14, nine layers, D=384: general features of a picture"
+KIND = "image"
+PART = "vit-s"
+SIZE = 112
+
+
+def load(folder: Path, **kwargs: Any) -> Any:
+    """The encoder whose weights lie in `folder`."""
+    return Dinov2Model.from_pretrained(folder, **kwargs)
+
+
+def num_features(config: Any, size: int) -> int:
+    """N for a square picture of `size` pixels."""
+    return int((size // config.patch_size) ** 2)
+
+
+def encode(model: Any, pixels_BCHW: Tensor) -> Tensor:
+    """Patch features [B, N, D], without the class token."""
+    return model(pixels_BCHW).last_hidden_state[:, 1:]  # type: ignore[no-any-return]

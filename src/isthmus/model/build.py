@@ -1,0 +1,162 @@
+"""Compose a model from pretrained parts."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer
+
+from isthmus import parts
+from isthmus.errors import BadRecipe, PartUnavailable
+from isthmus.model.composed import IsthmusModel, connector
+from isthmus.model.configuration import IsthmusConfig
+from isthmus.model.processor import IsthmusProcessor
+from isthmus.parts.cache import MANIFEST, sha256
+from isthmus.registry import find, miss
+
+LOCAL = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}  # no hub, no pickles
+
+
+def compose(
+    llm: str = "smollm2-135m-instruct",
+    image: tuple[str, str] | Mapping[str, Any] = ("vit-s", "mlp"),
+    seed: int = 0,
+) -> tuple[IsthmusModel, IsthmusProcessor]:
+    """An LLM with eyes: pretrained parts in fp32, joined by a fresh connector, which alone is trainable.
+
+    Args:
+        llm: a part's name, `hf://org/name@revision`, or a local folder.
+        image: (encoder, connector), or a mapping with `encoder`, `connector` and what is not to be their default:
+            `part` (where the encoder's weights come from), `size` (pixels), and the connector's options.
+        seed: of the connector's initial weights.
+
+    Raises:
+        UnknownName: for a part, an encoder or a connector that does not exist.
+        PartUnavailable: for a part that cannot be fetched or read.
+        BadRecipe: for options that do not fit, or an LLM that cannot be joined.
+    """
+    options = dict(zip(("encoder", "connector"), image, strict=True)) if isinstance(image, tuple) else dict(image)
+    options = {key: value for key, value in options.items() if value is not None}
+    for key in ("encoder", "connector"):
+        if key not in options:
+            raise BadRecipe(f"image: no {key} is named. For example: {{encoder: vit-s, connector: mlp}}")
+    encoder = find("isthmus.encoders", name := options.pop("encoder"))
+    part, size = options.pop("part", encoder.PART), options.pop("size", encoder.SIZE)
+    if part is None:
+        raise BadRecipe(f"image: the encoder {name} has no default weights. Name a folder or hub part with `part`")
+    _check_options(options)
+    named = {"llm": llm, "image.encoder": part}
+    folders = {where: parts.get(source) for where, source in named.items()}
+    config = IsthmusConfig(
+        llm_config=_config(folders["llm"]),
+        image_config=_config(folders["image.encoder"]),
+        encoders={"image": {"name": name, "size": size}},
+        connectors={"image": {"name": options.pop("connector"), **options}},
+        parts={where: _record(source, folders[where]) for where, source in named.items()},
+    )
+    config.placeholders = {kind: config.get_text_config().vocab_size + k for k, kind in enumerate(config.encoders)}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return assemble(config, folders)
+
+
+def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[IsthmusModel, IsthmusProcessor]:
+    """The model of `config` with its parts' weights from `folders` ("llm", "<kind>.encoder"), and its processor."""
+    modules, encoders = {}, config.encoders or {}
+    try:
+        llm = AutoModelForCausalLM.from_pretrained(folders["llm"], **LOCAL)
+        tokenizer = AutoTokenizer.from_pretrained(folders["llm"], local_files_only=True)
+        for kind, encoder in encoders.items():
+            modules[kind] = find("isthmus.encoders", encoder["name"]).load(folders[f"{kind}.encoder"], **LOCAL)
+            setattr(config, f"{kind}_config", modules[kind].config)
+        images = AutoImageProcessor.from_pretrained(folders["image.encoder"], local_files_only=True, backend="pil")
+    except (OSError, ValueError) as error:
+        where = ", ".join(map(str, folders.values()))
+        raise PartUnavailable(f"a part in {where} cannot be loaded: {error}") from error
+    config.llm_config = llm.config
+    with torch.device("meta"):  # the parts' own modules replace these, so none is initialised for nothing
+        model = IsthmusModel(config)
+    model.llm, model.generation_config = llm, llm.generation_config
+    for kind in encoders:
+        model.encoders[kind], model.connectors[kind] = modules[kind], connector(config, kind)
+    _resize(images, encoders["image"]["size"])
+    tokens = {kind: int(model.connectors[kind].num_tokens) for kind in encoders}
+    processor = IsthmusProcessor(tokenizer, images, config.placeholders, tokens)
+    _check_llm(model, processor)
+    return freeze(model), processor
+
+
+def freeze(model: IsthmusModel) -> IsthmusModel:
+    """Only connectors stay trainable; everything is in evaluation mode."""
+    model.requires_grad_(False)
+    model.connectors.requires_grad_(True)
+    return model.eval()
+
+
+def part(model: IsthmusModel, where: str) -> nn.Module:
+    """The part of a model that a recipe calls `llm`, `image.encoder` or `image.connector`."""
+    known = {"llm": model.llm}
+    for kind in model.connectors:
+        known |= {f"{kind}.encoder": model.encoders[kind], f"{kind}.connector": model.connectors[kind]}
+    if where not in known:
+        raise BadRecipe(miss("part", where, known))
+    return known[where]  # type: ignore[no-any-return]
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 that stands for a part's weights: of its package where it has a manifest, else of its safetensors."""
+    if (manifest := folder / MANIFEST).is_file():
+        return str(json.loads(manifest.read_text(encoding="utf-8"))["sha256"])
+    files = sorted(folder.glob("*.safetensors"))
+    return sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+
+
+def _record(source: str, folder: Path) -> dict[str, str]:
+    local = Path(source).expanduser().is_dir() and source not in parts.known()
+    return {"name": str(folder.resolve()) if local else source, "sha256": fingerprint(folder)}
+
+
+def _config(folder: Path) -> Any:
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    return getattr(config, "vision_config", config)  # a whole CLIP or SigLIP: its vision half
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    module = find("isthmus.connectors", options["connector"])
+    known = list(inspect.signature(module.Connector).parameters)[3:]
+    for key in options:
+        if key not in known and key != "connector":
+            raise BadRecipe(f"image: {miss('option', key, ['part', 'size', *known])}")
+
+
+def _resize(images: Any, size: int) -> None:
+    """Set the side of the square that an image processor makes, in the way it makes squares."""
+    square = {"height": size, "width": size}
+    if getattr(images, "do_center_crop", False):
+        images.crop_size = square
+        images.size = {"shortest_edge": size} if "shortest_edge" in images.size else square
+    else:
+        images.size = square
+
+
+def _check_llm(model: IsthmusModel, processor: IsthmusProcessor) -> None:
+    end = processor.template.control("<|im_end|>")
+    if len(end) != 1 or processor.template.plain("<|im_end|>") == end:
+        raise BadRecipe(
+            "the LLM's tokenizer has no control tokens <|im_start|> and <|im_end|>, which separate a user's words from "
+            "the conversation's frame. Take an LLM that speaks ChatML, or add both as special tokens."
+        )
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = end[0], processor.pad
+    with torch.no_grad():  # the loss is computed from the head alone, which a soft cap or scale after it would make wrong
+        ids = torch.tensor([processor.template.prefix(())])
+        head = model.get_output_embeddings()(model.llm.get_decoder()(ids).last_hidden_state)
+        if not torch.allclose(model.llm(ids).logits, head, atol=1e-4):
+            raise BadRecipe(f"{model.config.llm_config.model_type}: this LLM changes its logits after the head, which "
+                            "training here does not do. Take another LLM.")  # fmt: skip

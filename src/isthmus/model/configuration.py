@@ -1,0 +1,51 @@
+"""The configuration of a composed model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
+    """An LLM and, for each kind of media, an encoder and a connector.
+
+    Args:
+        llm_config: the LLM's own configuration.
+        image_config: the image encoder's own configuration; a kind's encoder configuration is `<kind>_config`.
+        encoders: kind -> {"name": file in `encoders/`, "size": pixels}.
+        connectors: kind -> {"name": file in `connectors/`, and its options}.
+        placeholders: kind -> token id that holds a slot. It lies outside the LLM's vocabulary, whose embeddings
+            and logits stay exactly its own.
+        parts: "llm" or "<kind>.encoder" -> {"name", "sha256"}: where the weights come from, so that a checkpoint
+            can leave them out.
+        adapters: the same keys -> {"r", "alpha"} of the LoRA adapter that is in the part.
+        trained: the same keys, for parts whose own weights are no longer those of `parts`.
+    """
+
+    model_type = "isthmus"
+    sub_configs_defaults = {
+        "llm_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+        "image_config": SubConfigSpec(config_class=AutoConfig, model_type="dinov2", optional=True),
+    }
+
+    llm_config: dict[str, Any] | PreTrainedConfig | None = None
+    image_config: dict[str, Any] | PreTrainedConfig | None = None
+    encoders: dict[str, Any] | None = None
+    connectors: dict[str, Any] | None = None
+    placeholders: dict[str, int] | None = None
+    parts: dict[str, Any] | None = None
+    adapters: dict[str, Any] | None = None
+    trained: list[str] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        for name in ("encoders", "connectors", "placeholders", "parts", "adapters"):
+            setattr(self, name, getattr(self, name) or {})
+        self.trained = self.trained or []
+        super().__post_init__(**kwargs)
+        self.tie_word_embeddings = False  # the LLM inside ties its own
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> Any:
+        """The LLM's configuration: what `generate` and the cache read their sizes from."""
+        return self.llm_config

@@ -1,0 +1,49 @@
+"""The picture of a model in text: parts, widths, soft tokens, parameters, and what is trainable."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from isthmus.model.composed import IsthmusModel
+from isthmus.registry import find
+
+
+def describe(model: IsthmusModel) -> str:
+    """The path from media to text with its sizes, a line for each part and arrow."""
+    config, lines = model.config, []
+    for kind, encoder in config.encoders.items():
+        own = getattr(config, f"{kind}_config")
+        features = find("isthmus.encoders", encoder["name"]).num_features(own, encoder["size"])
+        connector = model.connectors[kind]
+        name = config.connectors[kind]["name"]
+        lines += [
+            f"{kind} {encoder['size']} x {encoder['size']}",
+            _line(f"encoder    {encoder['name']}", model.encoders[kind], _source(model, f"{kind}.encoder")),
+            f"  |  {features} features, D={own.hidden_size}",
+            _line(f"connector  {name}", connector, ""),
+            f"  |  {connector.num_tokens} soft tokens, D={config.get_text_config().hidden_size}",
+        ]
+    text = config.get_text_config()
+    lines.append(_line(f"LLM        {text.model_type}", model.llm, _source(model, "llm")))
+    lines.append(f"  |  D={text.hidden_size}, V={text.vocab_size:,}")
+    total, trainable = _count(model)
+    return "\n".join([*lines, f"text           {total:,} parameters, {trainable:,} trainable"])
+
+
+def _line(title: str, module: nn.Module, source: str) -> str:
+    total, trainable = _count(module)
+    state = "trainable" if trainable == total else "frozen" if trainable == 0 else f"{trainable:,} trainable"
+    return f"  {title:<22}{total:>13,} parameters, {state}{source}"
+
+
+def _source(model: IsthmusModel, where: str) -> str:
+    config = model.config
+    source = f" (from {config.parts[where]['name']})" if where in config.parts else ""
+    adapter = config.adapters.get(where)
+    lora = f", LoRA r={adapter['r']} alpha={adapter['alpha']:g}" if adapter else ""
+    return lora + source
+
+
+def _count(module: nn.Module) -> tuple[int, int]:
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return sum(n for n, _ in sizes), sum(n for n, train in sizes if train)

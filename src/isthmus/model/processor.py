@@ -1,0 +1,132 @@
+"""The processor: conversations with media become the tokens and pixels that a composed model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import ProcessorMixin
+
+from isthmus.data.packing import Template
+from isthmus.errors import BadData
+from isthmus.media import load_image
+from isthmus.types import Image, Message
+
+ROLES = ("system", "user", "assistant")
+
+
+class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
+    """A tokenizer and an image processor, saved with `save_pretrained` and loaded by `AutoProcessor`.
+
+    Args:
+        tokenizer: the LLM's own; nothing is added to it.
+        image_processor: the image encoder's own.
+        placeholders: kind -> token id that holds a slot, as in the model's configuration.
+        tokens: kind -> soft tokens of one medium.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        image_processor: Any,
+        placeholders: dict[str, int] | None = None,
+        tokens: dict[str, int] | None = None,
+    ) -> None:
+        super().__init__(tokenizer, image_processor)
+        self.placeholders, self.tokens = dict(placeholders or {}), dict(tokens or {})
+
+    @property
+    def template(self) -> Template:
+        """The pieces from which training and inference alike build their token ids."""
+        return Template(self.tokenizer, self.placeholders, self.tokens)
+
+    @property
+    def pad(self) -> int:
+        """The token that fills a row up; it is masked, so any token will do."""
+        return int(self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0)
+
+    def __call__(
+        self, text: str | Sequence[str], images: Any = None, return_tensors: str = "pt", **kwargs: Any
+    ) -> dict[str, Any]:
+        """Each text is one user's turn; see `encode`.
+
+        Args:
+            text: a question or several.
+            images: nothing, an image or a list of images for one question; a list of these for several questions.
+                An image is an `isthmus.Image`, a path, encoded bytes or a PIL image.
+        """
+        if return_tensors != "pt" or kwargs:
+            raise TypeError(f"return_tensors is 'pt' here, and there are no options {sorted(kwargs)}")
+        questions = [text] if isinstance(text, str) else list(text)
+        media = [images] if isinstance(text, str) else list(images if images is not None else [None] * len(questions))
+        if len(media) != len(questions):
+            raise BadData(f"{len(questions)} texts, images for {len(media)}. Give one entry of `images` for each text")
+        return self.encode([[Message("user", q, _several(m))] for q, m in zip(questions, media, strict=True)])
+
+    def encode(self, conversations: Sequence[Sequence[Message]]) -> dict[str, Any]:
+        """A batch for `generate`: each conversation ends with a user's message, which is to be answered.
+
+        Returns:
+            `input_ids` and `attention_mask` [B, T], padded on the left; `media` {"image": [N, 3, H, W]} of the whole
+            batch in reading order, where there are any.
+
+        Raises:
+            BadData: for a conversation that does not end with the user, an unknown role, or media of another role.
+            BadMedia: for an image that cannot be read.
+        """
+        rows = [self.ids(conversation) for conversation in conversations]
+        length = max(map(len, rows), default=0)
+        fill = [length - len(row) for row in rows]
+        batch: dict[str, Any] = {
+            "input_ids": torch.tensor([[self.pad] * n + row for n, row in zip(fill, rows, strict=True)]),
+            "attention_mask": torch.tensor([[0] * n + [1] * len(row) for n, row in zip(fill, rows, strict=True)]),
+        }
+        images = [medium for conversation in conversations for message in conversation for medium in message.media]
+        return batch | ({"media": {"image": self.preprocess(images)}} if images else {})
+
+    def ids(self, conversation: Sequence[Message]) -> list[int]:
+        """The tokens of one conversation, up to where the assistant begins to answer."""
+        if not conversation or conversation[-1].role != "user":
+            raise BadData("a conversation that is to be answered ends with a user's message")
+        template, ids = self.template, []
+        for number, message in enumerate(conversation):
+            if message.role not in ROLES:
+                raise BadData(f"message {number + 1}: the role {message.role!r} is none of {', '.join(ROLES)}")
+            if message.role == "user":
+                ids += template.prefix(getattr(medium, "kind", "image") for medium in message.media)
+                ids += template.question(message.text)
+                continue
+            if message.media:
+                raise BadData(f"message {number + 1}: media belong to the user's messages, not to the {message.role}'s")
+            if message.role == "system":
+                ids += template.control("<|im_start|>system\n") + template.plain(message.text)
+                ids += template.control("<|im_end|>\n")
+            elif number == 0 or conversation[number - 1].role != "user":
+                raise BadData(f"message {number + 1}: the assistant answers a user's message, and there is none before it")
+            else:
+                ids += template.answer(message.text) + template.control("\n")
+        return ids
+
+    def preprocess(self, images: Sequence[Any]) -> Tensor:
+        """Pixels [N, 3, H, W] of images: each an `isthmus.Image`, a path, encoded bytes or a PIL image."""
+        pictures = [load_image(image.source if isinstance(image, Image) else image) for image in images]
+        return self.image_processor(pictures, return_tensors="pt").pixel_values  # type: ignore[no-any-return]
+
+    def decode(self, ids: Tensor | Sequence[int], **kwargs: Any) -> str:
+        """The text of token ids [T], without control tokens, placeholders and surrounding space."""
+        line = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+        outside = set(self.placeholders.values())
+        text = self.tokenizer.decode([i for i in line if i not in outside], **{"skip_special_tokens": True} | kwargs)
+        return str(text).strip()
+
+    def batch_decode(self, rows: Tensor | Sequence[Sequence[int]], **kwargs: Any) -> list[str]:
+        """`decode` of each row [B, T]."""
+        return [self.decode(row, **kwargs) for row in rows]
+
+
+def _several(images: Any) -> tuple[Any, ...]:
+    if images is None:
+        return ()
+    return tuple(images) if isinstance(images, list | tuple) else (images,)
