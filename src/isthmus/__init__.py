@@ -14,18 +14,47 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from isthmus.errors import IsthmusError
+from isthmus.errors import BadCheckpoint, IsthmusError, UnknownName
 from isthmus.types import Image, Message, Sample, Turn
 
 __version__ = "0.1.0"
 __all__ = ["Image", "IsthmusError", "Message", "Sample", "Turn", "ask", "compose", "load_with_processor"]
 
 
-def load_with_processor(name: str = "default") -> tuple[Any, Any]:
-    """A model and its processor: `default` (shipped), or a folder that a run or `save_pretrained` wrote."""
+def load_with_processor(name: str | Path = "default") -> tuple[Any, Any]:
+    """A model and its processor: `default` (shipped), or a folder that a run or `save_pretrained` wrote.
+
+    Raises:
+        UnknownName: when there is no such model; it names the nearest.
+        BadCheckpoint: for a checkpoint that is incomplete, altered or made for other parts.
+        PartUnavailable: for a part that cannot be fetched.
+    """
+    folder = model_folder(name)
     from isthmus.model import load
 
-    return load(Path(__file__).parent / "shipped" if name == "default" else Path(name))
+    return load(folder)
+
+
+def model_folder(name: str | Path) -> Path:
+    """The folder of a model's checkpoint; raises as `load_with_processor` does."""
+    from isthmus.registry import miss
+
+    if str(name) == "default":
+        folder = Path(__file__).parent / "shipped"
+        if not (folder / "config.json").is_file():
+            raise BadCheckpoint(
+                "this copy of Isthmus carries no default model. Train one with `isthmus demo` and name its folder, "
+                "such as runs/demo/model"
+            )
+        return folder
+    folder = Path(name).expanduser()
+    if not (folder / "config.json").is_file():
+        near = [*folder.glob("model/config.json"), *Path("runs").glob("*/model/config.json")]
+        runs = {path.parent for path in near}
+        raise UnknownName(
+            miss("model", str(name), ["default", *sorted(map(str, runs))]) + ", or any checkpoint's folder"
+        )
+    return folder
 
 
 def compose(**parts: Any) -> tuple[Any, Any]:

@@ -6,6 +6,8 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from isthmus.errors import IsthmusError
+from isthmus.errors import BadData, IsthmusError
 from isthmus.types import Image, Message
 
 LONGEST = 64  # tokens of an answer
 HELP = "/image FILE shows another picture, /new starts over, /quit ends. Ctrl-C stops an answer."
+Show = Callable[[str], None]
 
 
 @dataclass
@@ -31,19 +34,24 @@ class Chat:
 
     def show(self, path: str | Path) -> None:
         """Put a picture before the next question; one that cannot be read raises `BadMedia` at once."""
-        image = Image(path)
+        image = Image(Path(path).expanduser())
         self.processor.preprocess([image])
         self.waiting.append(image)
 
-    def ask(self, question: str, show: Any = None, stop: threading.Event | None = None) -> tuple[str, int]:
-        """The answer and its number of tokens; both turns join the conversation.
+    def ask(self, question: str, show: Show | None = None, stop: threading.Event | None = None) -> tuple[str, int]:
+        """The answer and how many tokens were generated for it; both turns join the conversation.
 
         Args:
             show: called with each piece of text as it comes.
             stop: when set, the answer ends after the token under way.
+
+        Raises:
+            BadMedia: for a picture that cannot be read. The conversation stays as it was.
+            BadData: when the conversation has become longer than the LLM can read.
         """
         turn = Message("user", question, tuple(self.waiting))
         inputs = self.processor.encode([[*self.said, turn]])
+        self._check_room(inputs["input_ids"].shape[1])
         streamer = _Streamer(self.processor, show, stop or threading.Event())
         with torch.inference_mode():
             self.model.generate(
@@ -58,11 +66,19 @@ class Chat:
         self.waiting = []
         return answer, len(streamer.tokens)
 
+    def _check_room(self, tokens: int) -> None:
+        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if room is not None and tokens + LONGEST > room:
+            raise BadData(
+                f"the conversation has {tokens:,} tokens and an answer takes up to {LONGEST}; the LLM reads {room:,}."
+                " Start a new one, or ask something shorter"
+            )
+
 
 class _Streamer:
     """What `generate` hands its tokens to; only whole characters are shown."""
 
-    def __init__(self, processor: Any, show: Any, stop: threading.Event) -> None:
+    def __init__(self, processor: Any, show: Show | None, stop: threading.Event) -> None:
         self.processor, self.show, self.stop = processor, show, stop
         self.tokens: list[int] = []
         self.shown = ""
@@ -75,63 +91,72 @@ class _Streamer:
             return
         self.tokens += value.flatten().tolist()
         text = self.processor.decode(self.tokens)
-        if self.show and not text.endswith("\ufffd"):
+        if not text.endswith("\ufffd"):  # half of a character whose other bytes are still to come
+            self._show(text)
+
+    def end(self) -> None:
+        """Show what was held back, whole or not."""
+        self._show(self.processor.decode(self.tokens))
+
+    def _show(self, text: str) -> None:
+        if self.show and len(text) > len(self.shown):
             self.show(text[len(self.shown) :])
             self.shown = text
 
-    def end(self) -> None:
-        """Nothing is held back."""
 
-
-def once(model: Any, processor: Any, images: list[str], question: str, as_json: bool, console: Console) -> None:
+def once(model: Any, processor: Any, images: Sequence[str], question: str, as_json: bool, console: Console) -> None:
     """Answer one question and print it, or one JSON object: answer, tokens, seconds."""
     chat = Chat(model, processor)
     for image in images:
         chat.show(image)
     start = time.perf_counter()
+    answer, tokens = chat.ask(question, None if as_json else _printer(console))
     if as_json:
-        answer, tokens = chat.ask(question)
         seconds = round(time.perf_counter() - start, 3)
         print(json.dumps({"answer": answer, "tokens": tokens, "seconds": seconds}))
-        return
-    chat.ask(question, _printer(console))
-    console.print()
+    else:
+        console.print()
 
 
-def converse(model: Any, processor: Any, images: list[str], console: Console) -> None:
-    """A conversation until /quit or the end of input."""
+def converse(model: Any, processor: Any, images: Sequence[str], console: Console) -> None:
+    """A conversation until /quit or the end of input; an error is shown and the conversation goes on."""
     chat = Chat(model, processor)
     for image in images:
         chat.show(image)
-    console.print(f"[dim]{HELP}[/]")
+    _note(console, HELP)
+    with suppress(ImportError):
+        import readline  # noqa: F401  # arrow keys and history at the prompt, where the platform has it
     while True:
         try:
-            line = console.input("[bold]> [/]").strip()
+            line = input("> ").strip()
         except EOFError:
+            console.print()
             return
         except KeyboardInterrupt:
-            console.print("\n[dim]/quit ends the chat[/]")
+            console.print()
+            _note(console, "/quit ends the chat")
             continue
         try:
             if not _command(chat, line, console):
                 return
         except IsthmusError as error:
-            console.print(f"{error}", style="red", markup=False)
+            console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _command(chat: Chat, line: str, console: Console) -> bool:
     """Do what a line says; false when the chat is over."""
     word, _, rest = line.partition(" ")
+    file = rest.strip().strip("'\"")  # as a terminal pastes a file that is dropped on it
     if word == "/quit":
         return False
-    if word == "/image":
-        chat.show(rest.strip())
-        console.print(f"[dim]{rest.strip()} goes with your next question[/]", highlight=False)
+    if word == "/image" and file:
+        chat.show(file)
+        _note(console, f"{file} goes with your next question")
     elif word == "/new":
         chat.said, chat.waiting = [], []
-        console.print("[dim]a new conversation[/]")
+        _note(console, "a new conversation")
     elif word.startswith("/"):
-        console.print(f"[dim]{HELP}[/]")
+        _note(console, HELP)
     elif line:
         _interruptible(chat, line, console)
     return True
@@ -145,8 +170,16 @@ def _interruptible(chat: Chat, line: str, console: Console) -> None:
         chat.ask(line, _printer(console), stop)
     finally:
         signal.signal(signal.SIGINT, before)
-    console.print(" [dim](stopped)[/]" if stop.is_set() else "")
+    _note(console, " (stopped)" if stop.is_set() else "")
 
 
-def _printer(console: Console) -> Any:
-    return lambda piece: console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
+def _note(console: Console, text: str) -> None:
+    console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _printer(console: Console) -> Show:
+    def show(piece: str) -> None:
+        visible = "".join(char for char in piece if char.isprintable() or char == "\n")  # no escape sequences
+        console.print(visible, end="", markup=False, highlight=False, soft_wrap=True)
+
+    return show

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -14,40 +15,63 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from isthmus.errors import IsthmusError
+import isthmus
+from isthmus.errors import IsthmusError, UnknownName
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output, for programs.")]
+Changes = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes, with dotted keys.")]
+RecipeName = Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that comes with Isthmus.")]
+FOLDERS = {"encoders": "encoder", "connectors": "connector", "data.sets": "data set", "train.objectives": "objective"}
+STOPPED = 130  # what a shell expects after Ctrl-C
 
 
 def main() -> None:
-    """Run a command; an error that is the input's fault prints its message and exits with 1 (130 after Ctrl-C)."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    """Run a command; what is the input's fault prints its message and exits with 1, Ctrl-C with 130, bad usage with 2.
+
+    `ISTHMUS_TRACEBACK=1` shows where an error came from.
+    """
+    for name, value in {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}.items():
+        os.environ.setdefault(name, value)  # read by these libraries when a command first imports them
     try:
         app()
-    except IsthmusError as error:
+    except (IsthmusError, OSError) as error:
         if os.environ.get("ISTHMUS_TRACEBACK"):
             traceback.print_exc()
         print(f"isthmus: {error}", file=sys.stderr)
-        sys.exit(130 if type(error).__name__ == "Interrupted" else 1)
-    except KeyboardInterrupt:
-        print("isthmus: stopped", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        print(f"isthmus: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(STOPPED if type(error).__name__ == "Interrupted" else 1)  # its module imports torch
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"isthmus {isthmus.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def everything(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Compose a multimodal LLM from pretrained parts, train it in stages, measure it honestly and talk to it."""
 
 
 @app.command()
 def demo(
-    data: Annotated[Path | None, typer.Option(help="Your own folder of captioned images, instead of the emoji.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
+    data: Annotated[
+        Path | None, typer.Option(help="Your own folder of captioned images, instead of the emoji.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; runs/demo or the next free one by default.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
 ) -> None:
     """The whole path in minutes: parts, data, training, evaluation, report.html, a model to talk to.
 
-    Example: isthmus demo --data my-pictures --out runs/mine
+    \b
+    Examples:
+      isthmus demo
+      isthmus demo --data my-pictures --out runs/mine
+      isthmus demo --resume
     """
     from isthmus import demo as whole
 
@@ -63,65 +87,80 @@ def chat(
 ) -> None:
     """Ask about a picture, or talk.
 
-    Examples: isthmus chat --image a.png "What is this?"   isthmus chat --model runs/demo/model
+    With a question and --json, prints one object: answer, tokens, seconds.
+
+    \b
+    Examples:
+      isthmus chat --image a.png "What is this?"
+      isthmus chat --image a.png --json "What is this?"
+      isthmus chat --model runs/demo/model
     """
-    from isthmus import chat as talk
     from isthmus.media import load_image
 
     for path in image or []:
         load_image(path)  # a bad picture is an error before the model is loaded
     if as_json and question is None:
-        raise IsthmusError('--json answers one question: isthmus chat --image a.png --json "What is this?"')
-    loaded, processor = _load(model)
-    console = Console()
+        raise typer.BadParameter('--json answers one question: isthmus chat --image a.png --json "What is this?"')
+    loaded, processor = isthmus.load_with_processor(model)
+    from isthmus import chat as talk
+
     if question is None:
-        talk.converse(loaded, processor, image or [], console)
+        talk.converse(loaded, processor, image or [], Console())
     else:
-        talk.once(loaded, processor, image or [], question, as_json, console)
+        talk.once(loaded, processor, image or [], question, as_json, Console())
 
 
 @app.command()
-def parts(name: Annotated[str | None, typer.Argument()] = None, as_json: AsJson = False) -> None:
-    """What can be composed: each part's kind, source, licence and hash.
+def parts(
+    name: Annotated[str | None, typer.Argument(help="One part, encoder, connector, data set or objective.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What can be composed: where each part comes from, its licence and hash.
 
-    Examples: isthmus parts   isthmus parts vit-s --json
+    \b
+    Examples:
+      isthmus parts
+      isthmus parts vit-s
+      isthmus parts --json
     """
     from isthmus import parts as catalogue
-    from isthmus.errors import UnknownName
-    from isthmus.registry import find, miss, names
+    from isthmus.registry import miss
 
     listing = [row for row in catalogue.describe() if name in (None, row.name)]
-    if not listing and name:
-        raise UnknownName(miss("part", name, catalogue.known()))
-    modules = {
-        kind: {file: find(f"isthmus.{kind}", file).ABOUT for file in names(f"isthmus.{kind}")}
-        for kind in ("encoders", "connectors", "data.sets", "train.objectives")
-    }
+    files = {folder: _about(folder, name) for folder in FOLDERS}
+    files = {folder: rows for folder, rows in files.items() if rows}
+    if not listing and not files:
+        raise UnknownName(miss("part", name or "", _composable()))
     if as_json:
         rows: dict[str, Any] = {"parts": [dataclasses.asdict(row) for row in listing]}
-        print(json.dumps(rows if name else rows | modules, indent=1))
+        print(json.dumps(rows | files, indent=1))
         return
     console = Console()
     if name:
-        for field, value in dataclasses.asdict(listing[0]).items():
-            console.print(f"{field:>8}  {value}", highlight=False, soft_wrap=True)
-        return
-    table = Table("part", "kind", "licence", "here", "source", title="parts and data, pinned by SHA-256")
-    for row in listing:
-        table.add_row(row.name, row.kind, row.licence, "yes" if row.cached else "-", row.source)
-    console.print(table)
-    for kind, files in modules.items():
-        table = Table(kind, "", show_edge=False)
-        for file, about in files.items():
+        for row in listing:
+            for field, value in dataclasses.asdict(row).items():
+                console.print(f"{field:>8}  {value}", highlight=False, soft_wrap=True, markup=False)
+    elif listing:
+        table = Table("part", "kind", "licence", "here", title="parts and data, pinned by SHA-256")
+        table.add_column("source", overflow="fold")
+        for row in listing:
+            table.add_row(row.name, row.kind, row.licence, "yes" if row.cached else "-", row.source)
+        console.print(table)
+    for folder, found in files.items():
+        table = Table(FOLDERS[folder], "what it is", show_edge=False)
+        for file, about in found.items():
             table.add_row(file, about)
         console.print(table)
 
 
 @app.command()
-def check(recipe: str, changes: Annotated[list[str] | None, typer.Argument(help="key=value")] = None) -> None:
+def check(recipe: RecipeName, changes: Changes = None) -> None:
     """Pre-flight: parts, shapes, a sample with its supervised part marked, memory. Nothing is trained.
 
-    Example: isthmus check demo stages.instruct.batch=8
+    \b
+    Examples:
+      isthmus check demo
+      isthmus check demo stages.instruct.batch=8
     """
     from isthmus.train.check import check as preflight
     from isthmus.train.recipe import load_recipe
@@ -131,14 +170,20 @@ def check(recipe: str, changes: Annotated[list[str] | None, typer.Argument(help=
 
 @app.command()
 def train(
-    recipe: str,
-    changes: Annotated[list[str] | None, typer.Argument(help="key=value, such as stages.instruct.steps=40")] = None,
+    recipe: RecipeName,
+    changes: Changes = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
 ) -> None:
-    """Train the stages of a recipe.
+    """Train the stages of a recipe, with changes such as stages.instruct.steps=40.
 
-    Examples: isthmus train recipes/demo.yaml stages.instruct.steps=40 --out runs/short   isthmus train demo --resume
+    Ctrl-C saves and prints the command that goes on.
+
+    \b
+    Examples:
+      isthmus train demo
+      isthmus train demo stages.instruct.steps=40 --out runs/short
+      isthmus train demo --resume
     """
     from isthmus.train.recipe import load_recipe
     from isthmus.train.run import train as run
@@ -146,44 +191,69 @@ def train(
     console = Console()
     plan = load_recipe(recipe, changes)
     folder = out or Path("runs") / plan.name
-    again = " ".join(["isthmus train", recipe, *(changes or []), f"--out {folder} --resume"])
+    again = shlex.join(["isthmus", "train", recipe, *(changes or []), "--out", str(folder), "--resume"])
     run(plan, folder, resume=resume, command=again, console=console)
-    console.print(f'Talk to it:  isthmus chat --model {folder / "model"} --image FILE "What is this?"', highlight=False)
+    command = shlex.join(["isthmus", "chat", "--model", str(folder / "model")])
+    console.print(f"Talk to it:  {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command(name="eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="default, or a folder.")] = "default",
-    recipe: Annotated[str, typer.Option(help="Whose `evaluate` section is asked.")] = "default",
+    recipe: Annotated[str | None, typer.Option(help="Whose `evaluate` is asked; by default the model's own.")] = None,
     benchmarks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     answers: Annotated[Path | None, typer.Option(help="Write every answer here, as JSON lines.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a model the questions of a recipe's benchmarks, beside the two baselines.
+    """Ask a model the questions of a recipe's benchmarks, beside two baselines: the majority answer, a swapped image.
 
-    Example: isthmus eval runs/demo/model --recipe demo --benchmarks easy-vqa
+    \b
+    Examples:
+      isthmus eval runs/demo/model
+      isthmus eval runs/demo/model --recipe demo --benchmarks easy-vqa --json
+      isthmus eval --answers answers.jsonl
     """
     from isthmus import demo as whole
     from isthmus.evaluate.report import print_table
     from isthmus.train.recipe import load_recipe
     from isthmus.train.run import Run
 
-    plan = load_recipe(recipe)
+    if as_json:
+        import rich
+
+        rich.reconfigure(stderr=True)  # progress goes there, so that standard output is JSON alone
+    plan = whole.recipe_of(model) if recipe is None else load_recipe(recipe)
     checks = whole.chosen(plan.evaluate, benchmarks)
-    found, _, rows = whole.measure(Run(*_load(model)), checks, plan.seed)
+    found, _, rows = whole.measure(Run(*isthmus.load_with_processor(model)), checks, plan.seed)
     if answers:
-        answers.write_text("".join(json.dumps(answer.to_dict()) + "\n" for answer in found), encoding="utf-8")
+        whole.write_answers(found, answers)
     if as_json:
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     else:
         print_table(rows, Console())
 
 
-def _load(model: str) -> tuple[Any, Any]:
-    import isthmus
+def _about(folder: str, wanted: str | None) -> dict[str, str]:
+    """File -> its ABOUT line, read without importing it: that would load a model library for a listing."""
+    import ast
+    from importlib import import_module
 
-    loaded: tuple[Any, Any] = isthmus.load_with_processor(model)
-    return loaded
+    found = {}
+    for place in import_module(f"isthmus.{folder}").__path__:
+        for path in sorted(Path(place).glob("[!_]*.py")):
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            assigned = [
+                node for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ABOUT"
+            ]
+            found[path.stem.replace("_", "-")] = ast.literal_eval(assigned[0].value)
+    return {name: about for name, about in found.items() if wanted in (None, name)}
+
+
+def _composable() -> list[str]:
+    from isthmus import parts as catalogue
+    from isthmus.registry import names
+
+    return sorted({*catalogue.known(), *(name for folder in FOLDERS for name in names(f"isthmus.{folder}"))})
 
 
 if __name__ == "__main__":

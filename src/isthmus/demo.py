@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
+import shlex
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
 
-from isthmus import parts
-from isthmus.errors import BadRecipe
+from isthmus import model_folder, parts
+from isthmus.errors import BadRecipe, UnknownName
 from isthmus.evaluate.report import Curve, Point, print_table, write_report
 from isthmus.evaluate.run import ask_all
 from isthmus.evaluate.scoring import Answer, Row, table
@@ -26,24 +29,28 @@ PICTURES = 48  # on the report's page
 PUBLISHED = ("easy-vqa",)  # benchmarks with one overall accuracy
 
 
-def run(data: Path | None, out: Path, resume: bool, console: Console) -> None:
-    """Train, evaluate, write `report.html` into `out`, and print how to talk to the result."""
+def run(data: Path | None, out: Path | None, resume: bool, console: Console) -> None:
+    """Train, evaluate, write `report.html` into `out`, and print how to talk to the result.
+
+    Without `out`, a new run goes to `runs/demo` or the next free folder, and `resume` takes the latest of them.
+    """
     recipe = load_recipe("demo")
     if data is not None:
         recipe = with_folder(recipe, data)
+    out = out or place(Path("runs") / recipe.name, resume)
     prepare(recipe, console)
     start = time.monotonic()
-    option = f" --data {data}" if data else ""
-    again = f"isthmus demo{option} --out {out} --resume"
+    option = [] if data is None else ["--data", str(data)]
+    again = shlex.join(["isthmus", "demo", *option, "--out", str(out), "--resume"])
     trained = train(recipe, out, resume=resume, command=again, console=console)
     trained_at = time.monotonic()
     answers, shown, rows = measure(trained, recipe.evaluate, recipe.seed)
-    (out / "answers.jsonl").write_text("".join(json.dumps(answer.to_dict()) + "\n" for answer in answers))
+    write_answers(answers, out / "answers.jsonl")
     print_table(rows, console)
     end = time.monotonic()
     example = out / "example.png"
     load(shown[answers[0].sample].media[0]).save(example)
-    command = f'isthmus chat --model {out / "model"} --image {example} "What is this?"'
+    command = shlex.join(["isthmus", "chat", "--model", str(out / "model"), "--image", str(example), "What is this?"])
     facts = [
         ("Model", f"{recipe.model.llm} + {recipe.model.image.encoder} through {recipe.model.image.connector}"),
         ("Training and features", f"{(trained_at - start) / 60:.1f} minutes"),
@@ -56,7 +63,18 @@ def run(data: Path | None, out: Path, resume: bool, console: Console) -> None:
         out / "report.html", title=f"Isthmus: {recipe.name}", curves=curves, rows=rows,
         pictures=sample_pictures(answers, shown, recipe.seed), facts=facts, command=command,
     )  # fmt: skip
-    console.print(f"\nReport:      {report}\nTalk to it:  {command}", highlight=False, soft_wrap=True)
+    console.print(f"\nReport:      {report}\nTalk to it:  {command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def place(folder: Path, resume: bool) -> Path:
+    """The first free folder of `folder`, `folder-2`, ...; to resume, the last one taken."""
+    last = folder
+    for number in count(1):
+        path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        if not (path / "recipe.json").exists():
+            return last if resume else path
+        last = path
+    raise AssertionError("unreachable")
 
 
 def with_folder(recipe: Recipe, data: Path) -> Recipe:
@@ -65,7 +83,7 @@ def with_folder(recipe: Recipe, data: Path) -> Recipe:
         raise BadRecipe(f"--data {data}: no such folder")
     stages = [stage.model_copy(update={"data": {str(data): Mix()}}) for stage in recipe.stages]
     checks = {"your held-out images": Check(data=str(data), split="test")}
-    return recipe.model_copy(update={"name": data.name, "stages": stages, "evaluate": checks})
+    return recipe.model_copy(update={"name": re.sub(r"[^\w .-]", "-", data.resolve().name), "stages": stages, "evaluate": checks})
 
 
 def prepare(recipe: Recipe, console: Console) -> None:
@@ -87,6 +105,22 @@ def measure(run: Run, checks: dict[str, Check], seed: int) -> tuple[list[Answer]
     return answers, shown, table(answers, overall=PUBLISHED)
 
 
+def write_answers(answers: Sequence[Answer], path: Path) -> None:
+    """Every answer as one JSON object a line."""
+    path.write_text("".join(json.dumps(answer.to_dict()) + "\n" for answer in answers), encoding="utf-8")
+
+
+def recipe_of(model: str) -> Recipe:
+    """The recipe that a model was trained with: the shipped one's for `default`, a run's own, which lies beside it."""
+    if model == "default":
+        return load_recipe("default")
+    path = Path(model).expanduser().parent / "recipe.json"
+    if not path.is_file():
+        model_folder(model)  # a model that does not exist is the better answer
+        raise BadRecipe(f"{model}: no recipe.json beside it says what to ask. Name a recipe: --recipe demo")
+    return load_recipe(path)
+
+
 def chosen(checks: dict[str, Check], names: str | None) -> dict[str, Check]:
     """The checks of these names, separated by commas."""
     if names is None:
@@ -94,12 +128,12 @@ def chosen(checks: dict[str, Check], names: str | None) -> dict[str, Check]:
     wanted = [name.strip() for name in names.split(",")]
     for name in wanted:
         if name not in checks:
-            raise BadRecipe(miss("benchmark", name, checks))
+            raise UnknownName(miss("benchmark", name, checks))
     return {name: checks[name] for name in wanted}
 
 
 def sample_pictures(answers: Sequence[Answer], shown: dict[str, Sample], seed: int) -> list[tuple[Answer, bytes]]:
-    """A seeded sample of answers with their pictures as PNG, evenly over the benchmarks, right or wrong as they come."""
+    """A seeded sample of answers with their pictures as PNG, evenly over the benchmarks, right or wrong alike."""
     rng = random.Random(f"{seed}/pictures")
     groups: dict[str, list[Answer]] = {}
     for answer in answers:

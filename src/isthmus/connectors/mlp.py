@@ -25,6 +25,9 @@ class Connector(nn.Module):
         llm_width: D_llm.
         tokens: M; N / M must be a square number. None keeps N.
         hidden: width of the hidden layer; None takes D_llm.
+
+    Raises:
+        BadRecipe: when `tokens` does not fit; it names the numbers that do.
     """
 
     mean: Tensor
@@ -35,12 +38,13 @@ class Connector(nn.Module):
         self, features: int, width: int, llm_width: int, tokens: int | None = None, hidden: int | None = None
     ) -> None:
         super().__init__()
-        self.num_tokens = tokens or features
-        self.ratio = math.isqrt(features // self.num_tokens)
         side = math.isqrt(features)
-        if self.num_tokens * self.ratio**2 != features or (self.ratio > 1 and (side**2 != features or side % self.ratio)):
-            fits = [str((side // r) ** 2) for r in range(1, side + 1) if side % r == 0]
-            raise BadRecipe(f"tokens: {tokens} does not divide {features} features. Possible: {', '.join(fits)}")
+        square = side**2 == features
+        fits = [(side // r) ** 2 for r in range(1, side + 1) if side % r == 0] if square else [features]
+        self.num_tokens = features if tokens is None else tokens
+        if self.num_tokens not in fits:
+            raise BadRecipe(f"tokens: {tokens} does not divide {features} features. Possible: {str(fits)[1:-1]}")
+        self.ratio = math.isqrt(features // self.num_tokens)
         self.linear_1 = nn.Linear(width * self.ratio**2, hidden or llm_width)
         self.linear_2 = nn.Linear(hidden or llm_width, llm_width)
         self.gain = nn.Parameter(torch.ones(()))

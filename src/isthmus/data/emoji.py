@@ -12,21 +12,25 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import PIL.Image
 
 from isthmus import parts
+from isthmus.errors import BadRecipe
 
-VENDORS = ("google", "twitter", "fluent", "openmoji")
+Vendor = Literal["google", "twitter", "fluent", "openmoji"]
+VENDORS: tuple[Vendor, ...] = get_args(Vendor)
 HOLD_OUT_EVERY = 8
+FEWEST = 5  # four fill a scene, and one must be absent from it
 SIDE = 160  # pixels of a drawing before it is scaled into a scene
 
 # Subgroups (Unicode's) of things that have a look of their own and a common name: the demo's concepts come from here.
-THINGS = (
-    "animal-mammal animal-bird animal-amphibian animal-reptile animal-marine animal-bug plant-flower food-fruit "
-    "food-vegetable food-prepared food-sweet transport-ground transport-water transport-air musical-instrument "
-    "sky-weather tool clothing"
-).split()
+THINGS = """
+    animal-mammal animal-bird animal-amphibian animal-reptile animal-marine animal-bug plant-flower food-fruit
+    food-vegetable food-prepared food-sweet transport-ground transport-water transport-air musical-instrument
+    sky-weather tool clothing
+""".split()  # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,9 @@ def all_concepts() -> tuple[Concept, ...]:
     groups = {entry["order"]: entry["key"] for entry in messages["subgroups"]}
     drawn = set.intersection(*(set(_files(vendor)) for vendor in VENDORS))
     found = [
-        Concept(entry["label"].lower(), _code(entry["hexcode"]), groups[entry["subgroup"]], tuple(entry.get("tags", ())))
+        Concept(
+            entry["label"].lower(), _code(entry["hexcode"]), groups[entry["subgroup"]], tuple(entry.get("tags") or ())
+        )
         for entry in json.loads((folder / "data.json").read_text())
         if "subgroup" in entry and _code(entry["hexcode"]) in drawn and "flag" not in groups[entry["subgroup"]]
     ]
@@ -80,12 +86,16 @@ def concepts(count: int | None = None) -> tuple[tuple[Concept, ...], tuple[Conce
     """The concepts of a run, as (trained on, held out).
 
     With a `count`, that many one-word names of `THINGS` to train on; without, all concepts that exist.
+
+    Raises `BadRecipe` when there are not as many, or too few to fill a scene and name something that is not in it.
     """
     pool = all_concepts()
     if count is not None:
         pool = tuple(concept for concept in pool if concept.group in THINGS and concept.name.isalpha())
     held = pool[::HOLD_OUT_EVERY]
     trained = tuple(concept for index, concept in enumerate(pool) if index % HOLD_OUT_EVERY)
+    if count is not None and not FEWEST <= count <= len(trained):
+        raise BadRecipe(f"concepts: {count} is none of {FEWEST} to {len(trained)}")
     return trained[:count], held
 
 
@@ -102,7 +112,7 @@ def drawing(vendor: str, code: str) -> PIL.Image.Image:
         return picture.convert("RGBA").resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
 
 
-def split_of(split: str, concepts_: int | None, unseen: str) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
+def split_of(split: str, concepts_: int | None, unseen: Vendor) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
     """The concepts and vendors that a split may draw: `vendor` the unseen hand, `concepts` the held-out things."""
     trained, held = concepts(concepts_)
     seen = tuple(vendor for vendor in VENDORS if vendor != unseen)

@@ -7,8 +7,10 @@ mode and shape (two pictures of equal bytes and different shape are different pi
 from __future__ import annotations
 
 import hashlib
+import itertools
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,38 +18,53 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from isthmus.errors import IsthmusError
+
 BATCH = 32
 
 
 class FeatureCache:
-    """Features of media on disk, as float16, in one SQLite file for each encoder and preprocessing."""
+    """Features of media on disk, as float16, in one SQLite file for each encoder and preprocessing; `close` it.
+
+    Raises `IsthmusError` when the file is damaged, cannot be written or the disk is full.
+    """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.db = sqlite3.connect(folder / f"{fingerprint[:24]}.sqlite", timeout=60)
-        self.db.execute("CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, rows INT, value BLOB)")
+        self.path = folder / f"{fingerprint[:24]}.sqlite"
+        with self._readable():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.db = sqlite3.connect(self.path, timeout=60)
+        try:
+            with self._readable():
+                self.db.execute("CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, rows INT, value BLOB)")
+        except IsthmusError:
+            self.close()
+            raise
 
-    def get(
-        self,
-        pictures: Sequence[PIL.Image.Image],
-        encode: Callable[[Sequence[PIL.Image.Image]], Tensor],
-        seen: Callable[[int], None] = lambda count: None,
-    ) -> Tensor:
+    def close(self) -> None:
+        """Let go of the file."""
+        self.db.close()
+
+    def get(self, pictures: Iterable[PIL.Image.Image], encode: Callable[[list[PIL.Image.Image]], Tensor]) -> Tensor:
         """Features [N, F, D] as float16, in the order asked; `encode` is called in batches for those not there yet.
 
-        `seen` is told how many pictures have been done, for a progress bar. An interrupted call keeps its batches.
+        Pictures are drawn from the iterable as they are needed. An interrupted call keeps the batches it had.
         """
-        keys = [key(picture) for picture in pictures]
+        keys: list[bytes] = []
         found: dict[bytes, Tensor] = {}
-        for start in range(0, len(keys), BATCH):
-            some = range(start, min(start + BATCH, len(keys)))
-            found |= self._read({keys[i] for i in some} - set(found))
-            wanted = {keys[i]: pictures[i] for i in some if keys[i] not in found}
-            if wanted:
+        more = iter(pictures)
+        while some := list(itertools.islice(more, BATCH)):
+            keys += (named := [key(picture) for picture in some])
+            batch = dict(zip(named, some, strict=True))
+            with self._readable():
+                found |= self._read(batch.keys() - found.keys())
+            if wanted := {k: picture for k, picture in batch.items() if k not in found}:
                 fresh = encode(list(wanted.values())).to(torch.float16)
-                found |= dict(zip(wanted, fresh, strict=True))
-                self._write(dict(zip(wanted, fresh, strict=True)))
-            seen(len(some))
+                if not bool(fresh.isfinite().all()):
+                    raise IsthmusError("the encoder's features are not finite in float16. Is its checkpoint damaged?")
+                found |= zip(wanted, fresh, strict=True)
+                with self._readable():
+                    self._write(dict(zip(wanted, fresh, strict=True)))
         return torch.stack([found[k] for k in keys])
 
     def _read(self, keys: Iterable[bytes]) -> dict[bytes, Tensor]:
@@ -60,6 +77,15 @@ class FeatureCache:
         rows = [(k, len(value), value.contiguous().numpy().tobytes()) for k, value in found.items()]
         with self.db:
             self.db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise IsthmusError(
+                f"the feature cache {self.path} cannot be used: {error}. Free some space; if it is damaged, delete it."
+            ) from error
 
 
 def key(picture: PIL.Image.Image) -> bytes:

@@ -1,15 +1,18 @@
 """A user's own folder of captioned images.
 
-Captions come from `metadata.jsonl` or `metadata.csv` (columns `file_name` and `text`, as in Hugging Face's imagefolder),
-or from a text file beside each image (`cat.png`, `cat.txt`). Every tenth image, by a hash of its name, is held out.
+Captions come from `metadata.jsonl` or `metadata.csv` (columns `file_name` and `text`, as Hugging Face's imagefolder),
+or from a text file beside each image (`cat.png`, `cat.txt`). An image may have several captions. Every tenth image, in
+the order of a hash of its name, is held out.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 from isthmus.errors import BadData, BadMedia
@@ -17,7 +20,10 @@ from isthmus.media import load_image
 from isthmus.types import Image, Sample, Turn
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+METADATA = ("metadata.jsonl", "metadata.csv")
 QUESTION = "What is this?"
+FEWEST = 10  # images
+HOLD_OUT_EVERY = 10
 
 
 def load(folder: Path, split: str, count: int | None = None, seed: int = 0) -> list[Sample]:
@@ -30,61 +36,97 @@ def load(folder: Path, split: str, count: int | None = None, seed: int = 0) -> l
         BadMedia: an image that cannot be decoded.
     """
     captions = read_captions(folder)
-    if len(captions) < 10:
-        raise BadData(f"{folder}: {len(captions)} captioned images; at least 10 are needed to train and hold some out")
+    if len(captions) < FEWEST:
+        raise BadData(f"{folder}: {len(captions)} captioned images; {FEWEST} at least, to train and to hold some out")
     ranked = sorted(captions, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    held = set(ranked[::10])
+    held = set(ranked[::HOLD_OUT_EVERY])
     chosen = [name for name in sorted(captions) if (name in held) == (split != "train")]
     if count is not None and count < len(chosen):
         chosen = sorted(random.Random(f"{seed}/{split}").sample(chosen, count))
     return [
-        Sample(f"{folder.name}/{name}", (Image(inside(folder, name)),), (Turn(QUESTION, captions[name], "name"),))
+        Sample(
+            f"{folder.name}/{name}",
+            (Image(inside(folder, name)),),
+            tuple(Turn(QUESTION, caption, "name") for caption in captions[name]),
+        )
         for name in chosen
     ]
 
 
-def read_captions(folder: Path) -> dict[str, str]:
-    """File name -> caption."""
-    if (path := folder / "metadata.jsonl").is_file():
-        rows = [_json(path, number, line) for number, line in enumerate(path.read_text("utf-8").splitlines(), 1) if line]
-    elif (path := folder / "metadata.csv").is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    else:
-        beside = [image for image in sorted(folder.rglob("*")) if image.suffix.lower() in ENDINGS]
-        rows = [
-            {"file_name": str(image.relative_to(folder)), "text": image.with_suffix(".txt").read_text("utf-8")}
-            for image in beside
-            if image.with_suffix(".txt").is_file()
-        ]
-        path = folder
-    if not rows:
-        raise BadData(f"{folder}: no captions. Write metadata.jsonl or metadata.csv with file_name and text, or NAME.txt")
-    captions = {}
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row.get("file_name"), str) or not str(row.get("text") or "").strip():
-            raise BadData(f"{path}, entry {number}: needs file_name and a text that is not empty, has {row}")
-        captions[str(row["file_name"])] = " ".join(str(row["text"]).split())
-    for name in captions:
-        load_image(inside(folder, name))
+def read_captions(folder: Path) -> dict[str, list[str]]:
+    """Path of each image below the folder -> its captions; raises what `load` does."""
+    metadata = next((name for name in METADATA if (folder / name).is_file()), None)
+    rows = _beside(folder) if metadata is None else _listed(folder, metadata)
+    captions: dict[str, list[str]] = {}
+    for where, row in rows:
+        name, text = row.get("file_name"), " ".join(str(row.get("text") or "").split())
+        if not isinstance(name, str) or not text:
+            raise BadData(f"{where}: needs file_name and a text that is not empty, has {str(row)[:200]}")
+        path = inside(folder, name)
+        key = path.relative_to(folder.resolve()).as_posix()  # one image, however its name is written
+        if text not in captions.setdefault(key, []):
+            captions[key].append(text)
+        facts = path.stat()
+        _decodes(path, facts.st_mtime_ns, facts.st_size)
+    if not captions:
+        raise BadData(f"{folder}: no captions. Write {' or '.join(METADATA)} with file_name and text, or NAME.txt")
     return captions
 
 
 def inside(folder: Path, name: str) -> Path:
     """The path of `name`, which must lie in the folder after every link is followed."""
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+        there = path.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise BadData(f"{folder}: {name[:200]!r} is not the name of a file") from error
     if not path.is_relative_to(folder.resolve()):
         raise BadData(f"{folder}: {name!r} points outside the folder; only files inside it are read")
-    if not path.is_file():
+    if not there:
         raise BadMedia(f"{path}: no such file, though {folder} has a caption for it")
     return path
 
 
-def _json(path: Path, number: int, line: str) -> dict[str, object]:
+def _listed(folder: Path, metadata: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """The rows of a metadata file, each with where it stands."""
+    path = folder / metadata
+    lines = _text(folder, metadata).splitlines()
+    if path.suffix == ".csv":
+        try:
+            for number, row in enumerate(csv.DictReader(lines, strict=True), 1):
+                yield f"{path}, entry {number}", {str(key): value for key, value in row.items()}
+        except csv.Error as error:
+            raise BadData(f"{path}: not CSV ({error})") from error
+        return
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise BadData(f"{path}, line {number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise BadData(f"{path}, line {number}: needs an object with file_name and text")
+        yield f"{path}, line {number}", row
+
+
+def _beside(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
+    """Images with a text file beside them."""
+    for image in sorted(folder.rglob("*")):
+        caption = image.with_suffix(".txt")
+        if image.suffix.lower() in ENDINGS and caption.is_file():
+            text = _text(folder, str(caption.relative_to(folder)))
+            yield str(caption), {"file_name": str(image.relative_to(folder)), "text": text}
+
+
+def _text(folder: Path, name: str) -> str:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadData(f"{path}, line {number}: not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise BadData(f"{path}, line {number}: needs an object with file_name and text")
-    return row
+        return inside(folder, name).read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadData(f"{folder / name}: not UTF-8 (byte {error.start}). Save it as UTF-8") from error
+
+
+@functools.lru_cache(maxsize=100_000)
+def _decodes(path: Path, changed: int, size: int) -> None:
+    """Raises `BadMedia` unless the image decodes; asked once for each state of the file."""
+    load_image(path)

@@ -10,14 +10,15 @@ computed once:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from isthmus.types import IGNORE_INDEX, Sample, Turn
+from isthmus.errors import BadData
+from isthmus.types import IGNORE_INDEX, Sample
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,17 @@ class Row:
     segments: list[int]
 
 
-def pack(sample: Sample, template: Template, turns: Sequence[Turn] | None = None) -> Row:
-    """The sample's media once, then its turns (or those given), which do not see each other."""
+def pack(sample: Sample, template: Template) -> Row:
+    """The sample's media once, then its turns, which do not see each other.
+
+    Raises `BadData` naming a sample in which nothing is supervised: no turns, or a turn without an answer.
+    """
+    if not sample.turns or not all(turn.answer.strip() for turn in sample.turns):
+        raise BadData(f"sample {sample.id}: no answer to learn from. Give every turn an answer, or leave it out")
     ids = template.prefix(medium.kind for medium in sample.media)
     start = len(ids)
     labels, positions, segments = [IGNORE_INDEX] * start, list(range(start)), [0] * start
-    for number, turn in enumerate(sample.turns if turns is None else turns, 1):
+    for number, turn in enumerate(sample.turns, 1):
         question, answer = template.question(turn.question), template.answer(turn.answer)
         ids += question + answer
         labels += [IGNORE_INDEX] * len(question) + answer
@@ -111,11 +117,3 @@ def block_mask(segments_BT: Tensor) -> Tensor:
     sees = causal & ((key == query) | (key == 0))
     mask = torch.zeros(sees.shape).masked_fill_(~sees, torch.finfo(torch.float32).min)
     return mask.unsqueeze(1)
-
-
-def grouped(rows: Sequence[Row], size: int, order: Sequence[int]) -> Iterator[list[Row]]:
-    """Batches of `size` rows in a shuffled order; neighbours of like length share a batch, so little is padding."""
-    window = size * 16
-    for start in range(0, len(order), window):
-        near = sorted((rows[i] for i in order[start : start + window]), key=lambda row: len(row.ids))
-        yield from (near[i : i + size] for i in range(0, len(near), size))

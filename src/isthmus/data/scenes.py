@@ -8,12 +8,13 @@ for training. Everything follows from `(seed, split, index)`, so a scene is draw
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import PIL.Image
 
 from isthmus.data.emoji import Concept, drawing
+from isthmus.data.restyle import outlined
 from isthmus.types import Turn
 
 COLOURS = {
@@ -27,10 +28,11 @@ COLOURS = {
     "purple": (130, 50, 170),
 }
 NUMBERS = ("zero", "one", "two", "three", "four")
-LAYOUTS = ((0,), (1,), (2,), (3,), (0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2))
+LAYOUTS: tuple[tuple[int, ...], ...] = ((0,), (1,), (2,), (3,), (0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2))
 LAYOUTS += ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3), (0, 1, 2, 3))
 HELD_OUT_LAYOUTS = ((1, 2), (0, 3), (1, 2, 3))
-RELATIONS = {  # relation -> (is cell a so related to cell b, the question)
+# relation -> (is cell a so related to cell b, the question)
+RELATIONS: dict[str, tuple[Callable[[int, int], bool], str]] = {
     "left": (lambda a, b: a % 2 < b % 2, "What is left of the {}?"),
     "right": (lambda a, b: a % 2 > b % 2, "What is right of the {}?"),
     "above": (lambda a, b: a // 2 < b // 2, "What is above the {}?"),
@@ -41,7 +43,10 @@ SIDE = 112  # pixels of a picture
 
 @dataclass(frozen=True)
 class Placed:
-    """One object of a scene: what it is, whose drawing, where (centre and side, in pixels) and how far turned."""
+    """One object of a scene: what it is, whose drawing, where (centre and side, in pixels) and how far turned.
+
+    `restyled` is the seed of `data.restyle.outlined`, or 0 for the drawing as it is.
+    """
 
     concept: Concept
     vendor: str
@@ -50,6 +55,7 @@ class Placed:
     y: float
     side: float
     degrees: float
+    restyled: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,8 @@ class Scene:
         canvas = PIL.Image.new("RGB", (SIDE, SIDE), self.ground)
         for placed in self.objects:
             picture = drawing(placed.vendor, placed.concept.code)
+            if placed.restyled:
+                picture = outlined(picture, random.Random(placed.restyled))
             picture = picture.rotate(placed.degrees, PIL.Image.Resampling.BICUBIC, expand=True)
             grown = picture.width / drawing(placed.vendor, placed.concept.code).width
             side = max(8, round(placed.side * grown))
@@ -74,10 +82,16 @@ class Scene:
 
 
 def compose(
-    rng: random.Random, pool: Sequence[Concept], vendors: Sequence[str], layout: tuple[int, ...], turn: float = 12
+    rng: random.Random,
+    pool: Sequence[Concept],
+    vendors: Sequence[str],
+    layout: tuple[int, ...],
+    turn: float = 12,
+    restyle: float = 0,
 ) -> Scene:
     """Objects of `pool` in the cells of `layout`; `turn` is the largest rotation in degrees.
 
+    `restyle` is the share of objects that are redrawn as by another hand (see `data.restyle`).
     A layout of no cells means one object anywhere, filling half to all of the picture. Now and then a concept stands
     twice in a scene, so that counting it means something.
     """
@@ -91,7 +105,8 @@ def compose(
         slack = ((half if layout else SIDE) - side) / 2
         x, y = ((cell % 2 + 0.5) * half, (cell // 2 + 0.5) * half) if layout else (half, half)
         x, y = x + rng.uniform(-slack, slack), y + rng.uniform(-slack, slack)
-        objects.append(Placed(concept, rng.choice(list(vendors)), cell, x, y, side, rng.uniform(-turn, turn)))
+        seed = rng.randrange(1, 2**31) if restyle and rng.random() < restyle else 0
+        objects.append(Placed(concept, rng.choice(list(vendors)), cell, x, y, side, rng.uniform(-turn, turn), seed))
     background = rng.choice(list(COLOURS))
     ground = tuple(min(255, max(0, value + rng.randint(-14, 14))) for value in COLOURS[background])
     return Scene(tuple(objects), background, ground)  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def load_image(source: object) -> PIL.Image.Image:
     data, name = _bytes(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # our own cap is lower and is an error
+            warnings.simplefilter("ignore")  # our own cap is lower than Pillow's and an error; bad EXIF harms nothing
             picture = PIL.Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = picture.size
             if width * height > MAX_PIXELS:
@@ -45,16 +45,22 @@ def load_image(source: object) -> PIL.Image.Image:
             return rgb(PIL.ImageOps.exif_transpose(picture))
     except BadMedia:
         raise
-    except (PIL.UnidentifiedImageError, PIL.Image.DecompressionBombError) as error:
+    except PIL.Image.DecompressionBombError as error:  # Pillow refuses these before their size can be asked
+        raise BadMedia(
+            f"{name}: over {MAX_PIXELS:,} pixels, which is the most that is decoded. Scale it down"
+        ) from error
+    except PIL.UnidentifiedImageError as error:
         raise BadMedia(f"{name}: not an image that can be read. Formats: {', '.join(FORMATS)}") from error
     except Exception as error:  # a damaged file can raise almost anything inside a decoder
         raise BadMedia(f"{name}: damaged, it ends early or does not decode ({type(error).__name__})") from error
 
 
 def rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """RGB, with transparent parts laid over white."""
-    if picture.mode == "RGB":
+    """RGB, with transparent parts laid over white and 16-bit grey scaled to 8."""
+    if picture.mode == "RGB" and not picture.has_transparency_data:
         return picture
+    if picture.mode.startswith("I"):  # Pillow would cut off at 255 what goes to 65,535
+        return picture.convert("I").point(lambda value: value / 257).convert("L").convert("RGB")
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     picture = picture.convert("RGBA")
@@ -70,8 +76,11 @@ def _bytes(source: object) -> tuple[bytes, str]:
     if not isinstance(source, str | os.PathLike):
         raise BadMedia(f"an image is a path, bytes or a drawing function, not {type(source).__name__}")
     path = Path(source)
-    if not path.is_file():
-        raise BadMedia(f"{path}: no such file")
-    if path.stat().st_size > MAX_BYTES:
-        raise BadMedia(f"{path}: {path.stat().st_size:,} bytes, over the cap of {MAX_BYTES:,}")
-    return path.read_bytes(), str(path)
+    try:
+        if not path.is_file():
+            raise BadMedia(f"{path}: no such file")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise BadMedia(f"{path}: {size:,} bytes, over the cap of {MAX_BYTES:,}")
+        return path.read_bytes(), str(path)
+    except (OSError, ValueError) as error:
+        raise BadMedia(f"{str(path)[:200]}: cannot be read ({type(error).__name__})") from error

@@ -8,7 +8,7 @@ from transformers import (
     AutoProcessor,
 )
 
-from isthmus.model.build import compose, freeze, part
+from isthmus.model.build import compose, freeze, part, unfreeze
 from isthmus.model.checkpoint import load, save_full, save_trained
 from isthmus.model.composed import IsthmusModel
 from isthmus.model.configuration import IsthmusConfig
@@ -29,6 +29,7 @@ __all__ = [
     "part",
     "save_full",
     "save_trained",
+    "unfreeze",
 ]
 
 AutoConfig.register(IsthmusConfig.model_type, IsthmusConfig, exist_ok=True)

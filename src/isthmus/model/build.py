@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.model.composed import IsthmusModel, connector
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.processor import IsthmusProcessor
-from isthmus.parts.cache import MANIFEST, sha256
+from isthmus.parts import catalog
+from isthmus.parts.cache import sha256
 from isthmus.registry import find, miss
 
 LOCAL = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}  # no hub, no pickles
@@ -69,11 +69,11 @@ def compose(
 
 def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[IsthmusModel, IsthmusProcessor]:
     """The model of `config` with its parts' weights from `folders` ("llm", "<kind>.encoder"), and its processor."""
-    modules, encoders = {}, config.encoders or {}
+    modules = {}
     try:
         llm = AutoModelForCausalLM.from_pretrained(folders["llm"], **LOCAL)
         tokenizer = AutoTokenizer.from_pretrained(folders["llm"], local_files_only=True)
-        for kind, encoder in encoders.items():
+        for kind, encoder in config.encoders.items():
             modules[kind] = find("isthmus.encoders", encoder["name"]).load(folders[f"{kind}.encoder"], **LOCAL)
             setattr(config, f"{kind}_config", modules[kind].config)
         images = AutoImageProcessor.from_pretrained(folders["image.encoder"], local_files_only=True, backend="pil")
@@ -81,13 +81,15 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
         where = ", ".join(map(str, folders.values()))
         raise PartUnavailable(f"a part in {where} cannot be loaded: {error}") from error
     config.llm_config = llm.config
+    for own in (llm.config, *(module.config for module in modules.values())):
+        own.name_or_path = ""  # a path of this machine, which a checkpoint would carry away
     with torch.device("meta"):  # the parts' own modules replace these, so none is initialised for nothing
         model = IsthmusModel(config)
     model.llm, model.generation_config = llm, llm.generation_config
-    for kind in encoders:
+    for kind in config.encoders:
         model.encoders[kind], model.connectors[kind] = modules[kind], connector(config, kind)
-    _resize(images, encoders["image"]["size"])
-    tokens = {kind: int(model.connectors[kind].num_tokens) for kind in encoders}
+    _resize(images, config.encoders["image"]["size"])
+    tokens: dict[str, Any] = {kind: module.num_tokens for kind, module in model.connectors.items()}
     processor = IsthmusProcessor(tokenizer, images, config.placeholders, tokens)
     _check_llm(model, processor)
     return freeze(model), processor
@@ -97,7 +99,20 @@ def freeze(model: IsthmusModel) -> IsthmusModel:
     """Only connectors stay trainable; everything is in evaluation mode."""
     model.requires_grad_(False)
     model.connectors.requires_grad_(True)
-    return model.eval()
+    model.eval()
+    return model
+
+
+def unfreeze(model: IsthmusModel, where: str) -> list[nn.Parameter]:
+    """Make all of a part's weights trainable and return them.
+
+    The configuration records that they are no longer the part's own, so that a light checkpoint holds them, whether or
+    not they are frozen again before it is saved.
+    """
+    weights = list(part(model, where).requires_grad_(True).parameters())
+    if not where.endswith(".connector"):
+        model.config.trained = sorted({*model.config.trained, where})
+    return weights
 
 
 def part(model: IsthmusModel, where: str) -> nn.Module:
@@ -110,17 +125,17 @@ def part(model: IsthmusModel, where: str) -> nn.Module:
     return known[where]  # type: ignore[no-any-return]
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 that stands for a part's weights: of its package where it has a manifest, else of its safetensors."""
-    if (manifest := folder / MANIFEST).is_file():
-        return str(json.loads(manifest.read_text(encoding="utf-8"))["sha256"])
+def fingerprint(source: str, folder: Path) -> str:
+    """SHA-256 that stands for a part's weights: of its package where the catalogue has it, else of its safetensors."""
+    if source in catalog.PARTS:
+        return catalog.PARTS[source].package_sha256
     files = sorted(folder.glob("*.safetensors"))
     return sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
 
 def _record(source: str, folder: Path) -> dict[str, str]:
-    local = Path(source).expanduser().is_dir() and source not in parts.known()
-    return {"name": str(folder.resolve()) if local else source, "sha256": fingerprint(folder)}
+    local = source not in catalog.PARTS and Path(source).expanduser().is_dir()
+    return {"name": str(folder.resolve()) if local else source, "sha256": fingerprint(source, folder)}
 
 
 def _config(folder: Path) -> Any:
@@ -154,9 +169,10 @@ def _check_llm(model: IsthmusModel, processor: IsthmusProcessor) -> None:
             "the conversation's frame. Take an LLM that speaks ChatML, or add both as special tokens."
         )
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = end[0], processor.pad
-    with torch.no_grad():  # the loss is computed from the head alone, which a soft cap or scale after it would make wrong
+    # The loss is computed from the head alone; a soft cap or a scale after it would make that silently wrong.
+    with torch.no_grad():
         ids = torch.tensor([processor.template.prefix(())])
         head = model.get_output_embeddings()(model.llm.get_decoder()(ids).last_hidden_state)
         if not torch.allclose(model.llm(ids).logits, head, atol=1e-4):
-            raise BadRecipe(f"{model.config.llm_config.model_type}: this LLM changes its logits after the head, which "
-                            "training here does not do. Take another LLM.")  # fmt: skip
+            name = model.config.llm_config.model_type
+            raise BadRecipe(f"{name} changes its logits after the head, and training here does not. Take another LLM.")

@@ -40,7 +40,7 @@ def save_trained(
     """Write a light checkpoint: connectors with their buffers, LoRA adapters, and parts whose own weights changed.
 
     Matrices are stored as `dtype`; vectors and scalars, which cost nothing, as they are. A part counts as changed
-    from the first save at which any of its own weights is trainable (`config.trained`).
+    once it was unfrozen (`unfreeze`), or if any of its own weights is trainable now.
 
     Raises:
         IsthmusError: when the disk is full or a tensor is not finite (an earlier checkpoint there stays as it was), or
@@ -48,7 +48,7 @@ def save_trained(
     """
     model.config.trained = sorted(where for where in _parts(model) if _changed(model, where))
     trained = {name: _stored(name, tensor, dtype) for name, tensor in trained_tensors(model).items()}
-    with _replacing(Path(folder), "light") as new:
+    with _replacing(folder, "light") as new:
         model.config.to_json_file(new / "config.json", use_diff=False)
         save_file(trained, new / TRAINED)
 
@@ -60,7 +60,7 @@ def save_full(model: IsthmusModel, processor: IsthmusProcessor, folder: str | Pa
     """
     if model.config.adapters:
         merge_lora(model := copy.deepcopy(model))
-    with _replacing(Path(folder), "full") as new:
+    with _replacing(folder, "full") as new:
         model.save_pretrained(new)
         processor.save_pretrained(new)
 
@@ -123,8 +123,9 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @contextmanager
-def _replacing(folder: Path, form: str) -> Iterator[Path]:
-    """A new folder that takes the place of `folder` once the block has filled it and it is on disk."""
+def _replacing(target: str | Path, form: str) -> Iterator[Path]:
+    """A new folder that takes the place of `target` once the block has filled it and it is on disk."""
+    folder = Path(target).expanduser().absolute()
     if folder.exists() and not (folder / cache.MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise IsthmusError(f"{folder} holds something that is not a checkpoint. Name a folder that is new or empty.")
     try:
@@ -209,7 +210,7 @@ def _part(folder: Path, where: str, facts: dict[str, str]) -> Path:
         source = parts.get(facts["name"])
     except UnknownName as error:
         raise BadCheckpoint(f"{folder} was made for a part that is not here: {error}") from error
-    if (actual := fingerprint(source)) != facts["sha256"]:
+    if (actual := fingerprint(facts["name"], source)) != facts["sha256"]:
         raise BadCheckpoint(
             f"{folder} was made for another {facts['name']} ({where}): SHA-256 {facts['sha256'][:12]}..., "
             f"here {actual[:12]}.... Take the version of Isthmus that trained it, or its full form."

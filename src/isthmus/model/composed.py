@@ -1,4 +1,4 @@
-"""The composed model: media -> encoder -> features -> connector -> soft tokens -> LLM; an ordinary transformers model."""
+"""The composed model, media -> encoder -> features -> connector -> soft tokens -> LLM, is a transformers model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         super().__init__(config)
         self.llm = AutoModelForCausalLM.from_config(config.llm_config)
         self.encoders, self.connectors = nn.ModuleDict(), nn.ModuleDict()
-        for kind in config.encoders or {}:
+        for kind in config.encoders:
             self.encoders[kind] = AutoModel.from_config(getattr(config, f"{kind}_config"))
             self.connectors[kind] = connector(config, kind)
         self.post_init()
@@ -57,13 +57,11 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         if unknown := {*(media or {}), *(features or {})} - set(self.connectors):
             raise MergeError(f"this model takes {', '.join(self.connectors) or 'no media'}, not {', '.join(unknown)}")
         features = dict(features or {}) | {kind: self.encode(kind, raw) for kind, raw in (media or {}).items()}
-        slots = {kind: input_ids == token for kind, token in self.config.placeholders.items()}
-        text = input_ids.masked_fill(sum(slots.values(), torch.zeros_like(input_ids)).bool(), 0)  # outside the vocabulary
-        x = self.get_input_embeddings()(text)
-        for kind, slot in slots.items():
+        x = self.get_input_embeddings()(input_ids.masked_fill(self._slots(input_ids), 0))  # any id in the vocabulary
+        for kind, token in self.config.placeholders.items():
             connect = self.connectors[kind]
             soft = connect(features[kind]) if kind in features else x.new_zeros(0, connect.num_tokens, x.shape[-1])
-            x = merge(x, soft, slot, kind)
+            x = merge(x, soft, input_ids == token, kind)
         return x  # type: ignore[no-any-return]
 
     def forward(
@@ -94,8 +92,8 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         Raises:
             MergeError: when media and the slots of the text differ in number or kind.
         """
-        x = self.embed(input_ids, media, features) if inputs_embeds is None else inputs_embeds
-        if attention_mask is not None and attention_mask.dim() == 4:
+        x = self.embed(input_ids, media, features) if inputs_embeds is None else inputs_embeds  # type: ignore[arg-type]
+        if attention_mask is not None and attention_mask.is_floating_point():
             attention_mask = attention_mask.to(x.dtype)  # sdpa wants scores and mask of one dtype
         kwargs |= {"inputs_embeds": x, "attention_mask": attention_mask, "position_ids": position_ids}
         if labels is None:
@@ -129,7 +127,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         per_row = (slots // self.connectors[kind].num_tokens).tolist()
         if sum(per_row) != len(media):
             raise MergeError(f"{kind}: the text has slots for {sum(per_row)} media, {len(media)} were given")
-        return torch.cat([row.repeat(times, *[1] * (media.dim() - 1)) for row in media.split(per_row)])
+        return torch.cat([row.repeat(times, *[1] * (media.dim() - 1)) for row in torch.split(media, per_row)])
 
     def _slots(self, input_ids: Tensor) -> Tensor:
         return torch.isin(input_ids, input_ids.new_tensor(list(self.config.placeholders.values())))
@@ -137,9 +135,9 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
 def connector(config: IsthmusConfig, kind: str) -> nn.Module:
     """A fresh connector of the configured name for one kind of media."""
-    encoder, width = config.encoders[kind], getattr(config, f"{kind}_config")  # type: ignore[index]
+    encoder, width = config.encoders[kind], getattr(config, f"{kind}_config")
     features = find("isthmus.encoders", encoder["name"]).num_features(width, encoder["size"])
-    options = dict(config.connectors[kind])  # type: ignore[index]
+    options = dict(config.connectors[kind])
     module = find("isthmus.connectors", options.pop("name"))
     return module.Connector(features, width.hidden_size, config.get_text_config().hidden_size, **options)  # type: ignore[no-any-return]
 

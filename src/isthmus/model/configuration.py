@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import field
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -25,24 +26,21 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "isthmus"
-    sub_configs_defaults = {
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
         "llm_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
         "image_config": SubConfigSpec(config_class=AutoConfig, model_type="dinov2", optional=True),
     }
 
     llm_config: dict[str, Any] | PreTrainedConfig | None = None
     image_config: dict[str, Any] | PreTrainedConfig | None = None
-    encoders: dict[str, Any] | None = None
-    connectors: dict[str, Any] | None = None
-    placeholders: dict[str, int] | None = None
-    parts: dict[str, Any] | None = None
-    adapters: dict[str, Any] | None = None
-    trained: list[str] | None = None
+    encoders: dict[str, Any] = field(default_factory=dict)
+    connectors: dict[str, Any] = field(default_factory=dict)
+    placeholders: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
+    adapters: dict[str, Any] = field(default_factory=dict)
+    trained: list[str] = field(default_factory=list)
 
     def __post_init__(self, **kwargs: Any) -> None:
-        for name in ("encoders", "connectors", "placeholders", "parts", "adapters"):
-            setattr(self, name, getattr(self, name) or {})
-        self.trained = self.trained or []
         super().__post_init__(**kwargs)
         self.tie_word_embeddings = False  # the LLM inside ties its own
 

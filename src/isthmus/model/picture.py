@@ -27,12 +27,12 @@ def describe(model: IsthmusModel) -> str:
     lines.append(_line(f"LLM        {text.model_type}", model.llm, _source(model, "llm")))
     lines.append(f"  |  D={text.hidden_size}, V={text.vocab_size:,}")
     total, trainable = _count(model)
-    return "\n".join([*lines, f"text           {total:,} parameters, {trainable:,} trainable"])
+    return "\n".join([*lines, "text", "", f"{total:,} parameters, {trainable:,} trainable"])
 
 
 def _line(title: str, module: nn.Module, source: str) -> str:
     total, trainable = _count(module)
-    state = "trainable" if trainable == total else "frozen" if trainable == 0 else f"{trainable:,} trainable"
+    state = "all trainable" if trainable == total else "frozen" if trainable == 0 else f"{trainable:,} trainable"
     return f"  {title:<22}{total:>13,} parameters, {state}{source}"
 
 

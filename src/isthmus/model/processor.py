@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from isthmus.media import load_image
 from isthmus.types import Image, Message
 
 ROLES = ("system", "user", "assistant")
+
+# Whether control tokens are parsed is a switch inside the tokenizer: a second thread must not find it turned.
+_TOKENIZING = threading.Lock()
 
 
 class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
@@ -76,7 +80,8 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             BadData: for a conversation that does not end with the user, an unknown role, or media of another role.
             BadMedia: for an image that cannot be read.
         """
-        rows = [self.ids(conversation) for conversation in conversations]
+        with _TOKENIZING:
+            rows = [self.ids(conversation) for conversation in conversations]
         length = max(map(len, rows), default=0)
         fill = [length - len(row) for row in rows]
         batch: dict[str, Any] = {
@@ -104,7 +109,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
                 ids += template.control("<|im_start|>system\n") + template.plain(message.text)
                 ids += template.control("<|im_end|>\n")
             elif number == 0 or conversation[number - 1].role != "user":
-                raise BadData(f"message {number + 1}: the assistant answers a user's message, and there is none before it")
+                raise BadData(f"message {number + 1}: the assistant answers, and no user's message comes before it")
             else:
                 ids += template.answer(message.text) + template.control("\n")
         return ids

@@ -8,37 +8,28 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from isthmus.errors import IsthmusError
+from isthmus.errors import BadCheckpoint, BadRecipe, IsthmusError
 from isthmus.train import state
 from isthmus.train.mixture import Mixture
 from isthmus.train.order import Order
 from isthmus.train.recipe import Stage
+from isthmus.train.state import Progressed
 
-SKIPS = 5  # steps in a row whose loss may be NaN or infinite before the run stops
+SKIPS = 5  # batches in a row whose loss or gradient may be NaN or infinite before the run stops
 SAVE_EVERY = 120.0  # seconds between checkpoints
 FLOOR = 0.05  # the learning rate's last value over its peak
 
 
-class Interrupted(IsthmusError):
+class Interrupted(IsthmusError):  # noqa: N818
     """Ctrl-C: everything is saved, and the message says how to go on."""
-
-
-@dataclass
-class Progressed:
-    """Where a stage is: what a checkpoint holds beside the tensors."""
-
-    step: int = 0
-    seconds: float = 0.0
-    points: list[tuple[int, float, float, float]] = field(default_factory=list)  # step, seconds, loss, tokens/s
-    skipped: list[list[str]] = field(default_factory=list)  # sample ids of steps whose loss was not finite
 
 
 def run_stage(
@@ -51,53 +42,71 @@ def run_stage(
     seed: int = 0,
     resume: bool = False,
     how_to_resume: str = "",
+    console: Console | None = None,
 ) -> Progressed:
     """Run one stage to its last step, or to the ceiling in minutes.
 
+    Everything random in a step follows from (seed, stage, batches drawn), so a resumed stage repeats nothing and
+    gives, on the same machine and threads, bit for bit what an uninterrupted one gives. A batch whose loss or gradient
+    is not finite is skipped: it changes no weight, is no step, and its samples are recorded.
+
     Args:
-        groups: parameter groups as AdamW takes them, each with its peak learning rate.
+        groups: parameter groups as AdamW takes them, each with its part's name and its peak learning rate.
         folder: where the stage keeps its checkpoint (see `train.state`).
         how_to_resume: the command that `Interrupted` names.
 
     Raises:
         Interrupted: after Ctrl-C, once the checkpoint is written.
-        IsthmusError: when the loss stays NaN for `SKIPS` steps; the checkpoint is from before them.
+        BadCheckpoint: when the checkpoint cannot be used, or the data are no longer those that it was made with.
+        BadRecipe: when a part that should be trained gets no gradient.
+        IsthmusError: when `SKIPS` batches in a row are not finite; the checkpoint is from before them.
     """
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     trained = [weight for group in groups for weight in group["params"]]
     peaks = [group["lr"] for group in groups]
     done = state.restore(folder, trained, optimizer) if resume else Progressed()
+    if done.data not in ("", mixture.digest):
+        raise BadCheckpoint(f"{folder}: the stage's data changed since. Put them back, or delete it to start anew")
+    done.data = mixture.digest
     order = Order(mixture.lengths, stage.batch, f"{seed}/{stage.name}")
     started, saved, bad = time.monotonic() - done.seconds, time.monotonic(), 0
-    with _bar() as bar, _ctrl_c() as stopping:
+    with _bar(console) as bar, _ctrl_c() as stopping:
         task = bar.add_task(stage.name, total=stage.steps, completed=done.step, note="")
         while done.step < stage.steps and not _over(stage, done):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * rate(done.step, stage.steps, stage.warmup)
-            samples, features = mixture.batch(order[done.step], random.Random(f"{seed}/{stage.name}/{done.step}"))
+            rng = random.Random(f"{seed}/{stage.name}/{done.place}")
+            torch.manual_seed(rng.getrandbits(63))  # dropout, where an LLM has it
+            samples, features = mixture.batch(order[done.place], rng)
             tick = time.monotonic()
             loss, tokens = objective(samples, features)
             value = loss.item()
-            if math.isfinite(value):
-                _update(loss, optimizer, trained, stage.clip)
+            finite = math.isfinite(value) and _update(loss, optimizer, trained, stage.clip)
+            now = time.monotonic()
+            done.seconds = now - started
+            if finite:
+                if done.step == 0:
+                    _all_learn(stage, groups)
                 bad = 0
+                done.step += 1
+                done.points.append((done.step, done.seconds, value, tokens / max(now - tick, 1e-9)))
+                note = f"loss {_recent(done, 2):.3f}  {_recent(done, 3):.0f} tokens/s"
+                bar.update(task, completed=done.step, note=note)
             else:
                 bad += 1
                 done.skipped.append([sample.id for sample in samples])
-            done.step += 1
-            now = time.monotonic()
-            done.seconds = now - started
-            done.points.append((done.step, done.seconds, value, tokens / max(now - tick, 1e-9)))
+                bar.console.print(f"skipped after step {done.step}: loss {value}, samples {_list(done.skipped[-1:])}")
             if bad == SKIPS:
-                raise IsthmusError(_diverged(stage, done, folder))
-            note = f"loss {_recent(done, 2):.3f}  {_recent(done, 3):.0f} tokens/s"
-            bar.update(task, completed=done.step, note=note)
-            if stopping or (now - saved > SAVE_EVERY and not bad):
+                lost, done.skipped = done.skipped[-SKIPS:], done.skipped[:-SKIPS]
+                state.save(folder, trained, optimizer, done)
+                raise IsthmusError(_diverged(stage, done, folder, lost))
+            if stopping or now - saved > SAVE_EVERY:
                 state.save(folder, trained, optimizer, done)
                 saved = time.monotonic()
             if stopping:
                 raise Interrupted(f"stopped at step {done.step} of stage {stage.name}; saved. Go on: {how_to_resume}")
-    objective.finish()
+        objective.finish()
+        state.save(folder, trained, None, done)
     return done
 
 
@@ -113,11 +122,23 @@ def rate(step: int, steps: int, warmup: int) -> float:
     return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def _update(loss: Tensor, optimizer: torch.optim.Optimizer, trained: list[Tensor], clip: float) -> None:
+def _update(loss: Tensor, optimizer: torch.optim.Optimizer, trained: list[Tensor], clip: float) -> bool:
+    """One step of the optimizer, unless a gradient is not finite: then nothing changes and the answer is false."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(trained, clip)
-    optimizer.step()
+    finite = bool(torch.nn.utils.clip_grad_norm_(trained, clip).isfinite())
+    if finite:
+        optimizer.step()
+    return finite
+
+
+def _all_learn(stage: Stage, groups: list[dict[str, Any]]) -> None:
+    for group in groups:
+        if all(weight.grad is None for weight in group["params"]):
+            raise BadRecipe(
+                f"stage {stage.name}: the objective {stage.objective} gives {group['name']} no gradient, so it"
+                " would not be trained. Take it out of `train`, or choose another objective."
+            )
 
 
 def _over(stage: Stage, done: Progressed) -> bool:
@@ -129,18 +150,23 @@ def _recent(done: Progressed, column: int) -> float:
     return sum(last) / len(last)
 
 
-def _diverged(stage: Stage, done: Progressed, folder: Path) -> str:
-    names = ", ".join(sorted({name for ids in done.skipped[-SKIPS:] for name in ids})[:8])
-    where = f" The last good state is in {folder}." if (folder / "state.json").exists() else ""
+def _diverged(stage: Stage, done: Progressed, folder: Path, lost: list[list[str]]) -> str:
     return (
-        f"the loss of stage {stage.name} was not finite for {SKIPS} steps up to step {done.step}."
-        f" Samples: {names}.{where} Lower the learning rate, or leave these samples out."
+        f"stage {stage.name}: loss or gradient was not finite for {SKIPS} batches in a row after step {done.step}."
+        f" Samples: {_list(lost)}. The state from before them is in {folder}."
+        " Lower the learning rate, or leave these samples out."
     )
 
 
-def _bar() -> Progress:
+def _list(batches: list[list[str]]) -> str:
+    found = sorted({name for ids in batches for name in ids})
+    return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+
+
+def _bar(console: Console | None) -> Progress:
     columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    return Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), refresh_per_second=2)
+    note = TextColumn("{task.fields[note]}")
+    return Progress(*columns, TimeRemainingColumn(), note, refresh_per_second=2, console=console)
 
 
 @contextmanager

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from isthmus.errors import BadData, BadRecipe
-from isthmus.registry import find, names
-from isthmus.train.objectives.next_token import pick
-from isthmus.train.recipe import Mix
+from isthmus.data.sources import load_split
+from isthmus.train.recipe import Mix, Stage
 from isthmus.types import Sample
+
+__all__ = ["Mixture", "load_split", "pick", "stage_samples"]
 
 
 @dataclass
@@ -30,28 +29,36 @@ class Mixture:
         """What a sample costs, roughly: its turns. Samples of like length share a batch."""
         return [min(len(s.turns), m.turns or len(s.turns)) for s, m in zip(self.samples, self.mixes, strict=True)]
 
+    @property
+    def digest(self) -> str:
+        """Stands for the samples and their order: a resumed stage must find the same."""
+        facts = [(sample.id, sample.turns) for sample in self.samples]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
     def batch(self, indices: Sequence[int], rng: random.Random) -> tuple[list[Sample], Tensor]:
         """The samples with the turns of this step, and their features in float32."""
-        samples = [pick(self.samples[i], self.mixes[i].turns, self.mixes[i].first, rng) for i in indices]
-        return samples, self.features[list(indices)].float()
+        return self.pick(indices, rng), self.features[list(indices)].float()
+
+    def pick(self, indices: Sequence[int], rng: random.Random) -> list[Sample]:
+        """The samples with the turns of this step."""
+        return [pick(self.samples[i], self.mixes[i].turns, self.mixes[i].first, rng) for i in indices]
 
 
-def load_split(name: str, split: str, count: int | None, options: dict[str, Any], seed: int = 0) -> list[Sample]:
-    """A split of a data set by name, or of a folder of captioned images by path."""
-    if Path(name).is_dir():
-        from isthmus.data import folder
+def pick(sample: Sample, turns: int, first: bool, rng: random.Random) -> Sample:
+    """The sample with `turns` of its turns (0: all), drawn anew for every step; `first` always keeps the first one."""
+    chosen = list(sample.turns)
+    if turns and turns < len(chosen):
+        kept = chosen[:1] if first else []
+        chosen = kept + rng.sample(chosen[len(kept) :], turns - len(kept))
+    return Sample(sample.id, sample.media, tuple(chosen))
 
-        return folder.load(Path(name), split, count, seed=seed)
-    module = find("isthmus.data.sets", name) if name in names("isthmus.data.sets") else None
-    if module is None:
-        known = ", ".join(names("isthmus.data.sets"))
-        raise BadRecipe(f"no data set or folder {name!r}. Known: {known}, or a folder of captioned images")
-    if split not in module.SPLITS:
-        raise BadRecipe(f"{name} has no split {split!r}. Known: {', '.join(module.SPLITS)}")
-    try:
-        samples: list[Sample] = module.load(split, count=count, seed=seed, **options)
-    except TypeError as error:
-        raise BadRecipe(f"{name}: {error}. Options are those of {module.__name__}.load") from error
-    if not samples:
-        raise BadData(f"{name}, split {split}: no samples")
-    return samples
+
+def stage_samples(stage: Stage, seed: int) -> tuple[list[Sample], list[Mix]]:
+    """The samples of every data set of a stage, and the `Mix` that each belongs to."""
+    samples: list[Sample] = []
+    mixes: list[Mix] = []
+    for name, mix in stage.data.items():
+        some = load_split(name, "train", mix.count, mix.options, seed)
+        samples += some
+        mixes += [mix] * len(some)
+    return samples, mixes

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
+from isthmus.data import sources
 from isthmus.errors import BadRecipe
-from isthmus.registry import miss
+from isthmus.registry import miss, names
+
+Name = Annotated[str, Field(pattern=r"^\w[\w .-]*$")]  # it becomes a folder's name
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Place = tuple[str | int, ...]  # the keys that lead to a value
+TRAINABLE = ("llm", "image.connector")  # not the encoder: its features are computed once and kept
 
 
 class Strict(BaseModel):
@@ -41,8 +49,14 @@ class Lora(Strict):
     """A LoRA adapter (Hu et al., 2021, arXiv:2106.09685): its rank, its scale alpha / rank, its learning rate."""
 
     lora: int = Field(gt=0)
-    lr: float = Field(gt=0)
-    scale: float = 2.0
+    lr: Positive
+    scale: Positive = 2.0
+
+
+How = Annotated[
+    Annotated[Positive, Tag("rate")] | Annotated[Lora, Tag("adapter")],
+    Discriminator(lambda value: "adapter" if isinstance(value, dict | Lora) else "rate"),
+]
 
 
 class Mix(Strict):
@@ -60,15 +74,15 @@ class Stage(Strict):
     `train` maps a part to its learning rate, or to a LoRA adapter. `steps` decides; `minutes` is a ceiling.
     """
 
-    name: str
+    name: Name
     objective: str = "next-token"
-    train: dict[str, float | Lora]
-    data: dict[str, Mix]
+    train: dict[str, How] = Field(min_length=1)
+    data: dict[str, Mix] = Field(min_length=1)
     steps: int = Field(gt=0)
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: Positive | None = None
     batch: int = Field(default=4, gt=0)
     warmup: int = Field(default=20, ge=0)
-    clip: float = Field(default=1.0, gt=0)
+    clip: Positive = 1.0
 
 
 class Check(Strict):
@@ -84,7 +98,7 @@ class Check(Strict):
 class Recipe(Strict):
     """A whole run: parts, stages, evaluation."""
 
-    name: str
+    name: Name
     model: Parts
     seed: int = 0
     stages: list[Stage] = Field(min_length=1)
@@ -93,13 +107,13 @@ class Recipe(Strict):
 
 def find_recipe(name: str) -> Path:
     """The file of a recipe: a path, or the name of one that comes with Isthmus (`demo`)."""
-    if (path := Path(name)).suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise BadRecipe(f"{name}: no such recipe. With Isthmus come: {', '.join(sorted(shipped()))}")
+    if (path := Path(name)).is_file():
         return path
-    if name not in shipped():
-        raise BadRecipe(miss("recipe", name, sorted(shipped())))
-    return shipped()[name]
+    if name in shipped():
+        return shipped()[name]
+    looks_like_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+    what = f"{name}: no such file, and with Isthmus comes " if looks_like_path else ""
+    raise BadRecipe(what + miss("recipe", path.stem if looks_like_path else name, sorted(shipped())))
 
 
 def shipped() -> dict[str, Path]:
@@ -109,91 +123,150 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in folder.glob("*.yaml")}
 
 
-def load_recipe(name: str | os.PathLike[str], changes: list[str] | None = None) -> Recipe:
+def load_recipe(name: str | os.PathLike[str], changes: Sequence[str] | None = None) -> Recipe:
     """Read and check a recipe; `changes` are `key=value` with dotted keys (`stages.1.steps=40`).
 
     Raises `BadRecipe` with the file, the line and the nearest known key.
     """
     path = find_recipe(os.fspath(name))
     try:
-        node = yaml.compose(text := path.read_text(encoding="utf-8"))
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+        node, data = yaml.compose(text), yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise BadRecipe(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise BadRecipe(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}")
-    for change in changes or []:
-        _change(data, change)
+    _refuse_doubled(path, node)
+    changed = {_change(data, change): change for change in changes or []}
+
+    def where(place: Place) -> str:
+        made = next((changed[place[:n]] for n in range(len(place), 0, -1) if place[:n] in changed), None)
+        return f"{made!r}" if made else f"{path}, line {_line(node, place)}"
+
     try:
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data)
     except ValidationError as error:
-        raise BadRecipe("\n".join(_explain(path, node, item) for item in error.errors())) from None
-
-
-def _change(data: Any, change: str) -> None:
-    keys, sign, value = change.partition("=")
-    if not sign:
-        raise BadRecipe(f"{change!r}: changes to a recipe are written key=value, such as stages.0.steps=40")
-    *path, last = keys.split(".")
-    for part in path:
-        data = _step(data, part, change)
-    if isinstance(data, list):
-        data[_index(data, last, change)] = yaml.safe_load(value)
-    elif isinstance(data, dict):
-        data[last] = yaml.safe_load(value)
+        found = [_explain(item) for item in error.errors()]
     else:
-        raise BadRecipe(f"{change!r}: there is nothing below {'.'.join(path)!r} to change")
+        found = list(_problems(recipe))
+    if found:
+        raise BadRecipe("\n".join(f"{where(place)}: {'.'.join(map(str, place))}: {what}" for place, what in found))
+    return recipe
 
 
-def _step(data: Any, part: str, change: str) -> Any:
-    if isinstance(data, list):
-        return data[_index(data, part, change)]
-    if not isinstance(data, dict) or part not in data:
-        raise BadRecipe(f"{change!r}: {miss('key', part, list(data) if isinstance(data, dict) else [])}")
-    return data[part]
+def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
+    """What the types cannot say: names that do not exist, and options that a data set does not have."""
+    for key in ("encoder", "connector"):
+        name = getattr(recipe.model.image, key)
+        if name not in (known := names(f"isthmus.{key}s")):
+            yield ("model", "image", key), miss(key, name, known)
+    stages = [stage.name for stage in recipe.stages]
+    for number, stage in enumerate(recipe.stages):
+        here: Place = ("stages", number)
+        if stage.name in stages[:number]:
+            yield (*here, "name"), f"another stage is called {stage.name!r}; each keeps its state under its name"
+        if stage.objective not in (known := names("isthmus.train.objectives")):
+            yield (*here, "objective"), miss("objective", stage.objective, known)
+        for where, how in stage.train.items():
+            if where not in TRAINABLE:
+                yield (*here, "train", where), miss("part that can be trained", where, TRAINABLE)
+            elif where.endswith("connector") and isinstance(how, Lora):
+                yield (*here, "train", where), "a connector is trained whole: give its learning rate"
+        for name, mix in stage.data.items():
+            for place, what in sources.problems(name, "train", mix.count, mix.options):
+                yield (*here, "data", name, *place), what
+    for title, check in recipe.evaluate.items():
+        for place, what in sources.problems(check.data, check.split, check.count, check.options):
+            yield ("evaluate", title, *(place or ("data",))), what
 
 
-def _index(data: list[Any], part: str, change: str) -> int:
-    names = [item.get("name") for item in data if isinstance(item, dict)]
-    if part in names:  # stages can be called by name: stages.instruct.steps=40
-        return names.index(part)
-    if not part.isdigit() or int(part) >= len(data):
-        raise BadRecipe(f"{change!r}: {part!r} is none of 0 to {len(data) - 1} or {', '.join(map(str, names))}")
+def _change(data: Any, change: str) -> Place:
+    """Make one change; the place of it is returned. Aliases (`*data`) are parted from what they repeat."""
+    dotted, sign, text = change.partition("=")
+    if not sign or not dotted:
+        raise BadRecipe(f"{change!r}: changes to a recipe are written key=value, such as stages.0.steps=40")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadRecipe(f"{change!r}: {text!r} is not a YAML value") from error
+    *path, last = dotted.split(".")
+    place: list[str | int] = []
+    for part in path:
+        key = _key(data, part, change, new=False)
+        data[key] = copy.copy(data[key])
+        data = data[key]
+        place.append(key)
+    key = _key(data, last, change, new=True)
+    data[key] = value
+    return (*place, key)
+
+
+def _key(data: Any, part: str, change: str, new: bool) -> str | int:
+    """The key or index that `part` means; stages can be called by name (`stages.instruct.steps=40`)."""
+    if isinstance(data, dict):
+        if part not in data and not new:
+            raise BadRecipe(f"{change!r}: {miss('key', part, map(str, data))}")
+        return part
+    if not isinstance(data, list):
+        raise BadRecipe(f"{change!r}: there is nothing in which to set {part!r}, but the value {data!r}")
+    titles = [str(item.get("name")) if isinstance(item, dict) else "" for item in data]
+    if part in titles:
+        return titles.index(part)
+    if not part.isdecimal() or int(part) >= len(data):
+        raise BadRecipe(f"{change!r}: {miss('entry', part, titles)}, or 0 to {len(data) - 1}")
     return int(part)
 
 
-def _explain(path: Path, node: Any, item: Any) -> str:
-    place = [part for part in item["loc"] if part not in ("float", "Lora")]  # pydantic names the union's branches
-    where = f"{path}, line {_line(node, place)}: {'.'.join(map(str, place))}"
-    if item["type"] != "extra_forbidden":
-        return f"{where}: {item['msg']}"
-    return f"{where}: {miss('key', str(place[-1]), _known(place[:-1]))}"
+def _explain(item: Any) -> tuple[Place, str]:
+    """Where pydantic found something, and what."""
+    loc = item["loc"]  # below `train` it names the branch of the union
+    place = tuple(part for i, part in enumerate(loc) if part != "[key]" and (i < 2 or loc[i - 2] != "train"))
+    if item["type"] == "extra_forbidden":
+        return place, miss("key", str(place[-1]), _known(place[:-1]))
+    given = f", not {item['input']!r}" if isinstance(item["input"], str | int | float | None) else ""
+    return place, item["msg"] + given
 
 
-def _known(place: list[Any]) -> list[str]:
-    model: Any = Recipe
+def _known(place: Place) -> list[str]:
+    """The keys of the mapping at `place`."""
+    kind: Any = Recipe
     for part in place:
-        if not isinstance(part, str) or not hasattr(model, "model_fields") or part not in model.model_fields:
-            continue
-        annotation = str(model.model_fields[part].annotation)
-        model = next((m for m in (Stage, Check, Bridge, Parts) if f".{m.__name__}" in annotation), model)
-    if place and place[-1] not in Recipe.model_fields and "data" in place:
-        model = Mix
-    if "train" in place:
-        model = Lora
-    return list(model.model_fields)
+        kind = _model(kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1])
+    return list(kind.model_fields)
 
 
-def _line(node: Any, place: list[Any]) -> int:
+def _model(kind: Any) -> Any:
+    """The model in a union or annotation; a list or a dictionary stays as it is."""
+    if get_origin(kind) in (list, dict) or not get_args(kind):
+        return kind
+    return next((m for m in map(_model, get_args(kind)) if hasattr(m, "model_fields")), kind)
+
+
+def _children(node: Any) -> list[tuple[str | int, Any, Any]]:
+    """Of a YAML node: key or index, the node that stands for it, the node of the value."""
+    if isinstance(node, yaml.MappingNode):
+        return [(str(key.value), key, value) for key, value in node.value]
+    if isinstance(node, yaml.SequenceNode):
+        return [(index, value, value) for index, value in enumerate(node.value)]
+    return []
+
+
+def _line(node: Any, place: Place) -> int:
     """The line of the deepest key of `place` that the file has."""
     line = node.start_mark.line
     for part in place:
-        children: Any = ()
-        if isinstance(node, yaml.MappingNode):
-            children = [(key.value, key, value) for key, value in node.value]
-        elif isinstance(node, yaml.SequenceNode):
-            children = [(index, value, value) for index, value in enumerate(node.value)]
-        for name, key, value in children:
-            if name == part:
-                line, node = key.start_mark.line, value
+        inner = next((child for child in _children(node) if child[0] == part), None)
+        if inner is None:
+            break
+        line, node = inner[1].start_mark.line, inner[2]
     return int(line) + 1
+
+
+def _refuse_doubled(path: Path, node: Any) -> None:
+    """YAML takes the last of two equal keys without a word."""
+    seen: set[str | int] = set()
+    for key, mark, value in _children(node):
+        if key in seen and key != "<<":
+            raise BadRecipe(f"{path}, line {mark.start_mark.line + 1}: {key!r} stands twice in the same mapping")
+        seen.add(key)
+        _refuse_doubled(path, value)

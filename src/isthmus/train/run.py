@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,18 @@ from rich.progress import track
 from torch import Tensor
 
 from isthmus.data.features import FeatureCache
-from isthmus.errors import BadRecipe
+from isthmus.errors import BadRecipe, IsthmusError
 from isthmus.media import load
-from isthmus.model import add_lora, compose, save_trained
+from isthmus.model import add_lora, compose, part, save_trained
 from isthmus.parts import cache
-from isthmus.registry import find, miss
-from isthmus.train import state
-from isthmus.train.loop import Progressed, run_stage
-from isthmus.train.mixture import Mixture, load_split
-from isthmus.train.recipe import Lora, Recipe, Stage
+from isthmus.registry import find
+from isthmus.train.loop import Interrupted, run_stage
+from isthmus.train.mixture import Mixture, stage_samples
+from isthmus.train.recipe import Lora, Recipe
+from isthmus.train.state import Progressed
 from isthmus.types import Sample
 
-ENCODED_AT_ONCE = 32
+ROOM = 2**29  # bytes that must be free where a run is to go
 
 
 @dataclass
@@ -40,7 +42,6 @@ class Run:
 
 def composed(recipe: Recipe) -> Run:
     """The recipe's parts put together, untrained."""
-    torch.manual_seed(recipe.seed)
     image = {key: value for key, value in recipe.model.image.model_dump().items() if value is not None}
     return Run(*compose(llm=recipe.model.llm, image=image, seed=recipe.seed))
 
@@ -50,102 +51,110 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, command: str = 
 
     With `resume`, finished stages are put back from their states and the one under way goes on where it was; the
     result is bit for bit that of a run which was never stopped. Without it, a folder that holds a run is refused.
+
+    Args:
+        command: how to go on after Ctrl-C, for the message of `Interrupted`.
+
+    Raises:
+        Interrupted: after Ctrl-C, at whatever moment; what was done is kept.
+        BadRecipe, BadData, BadMedia: for a recipe or data that cannot be used, before anything is trained.
+        IsthmusError: as `loop.run_stage` does, and when the disk is full.
     """
-    stages = folder / "stages"
-    _claim(recipe, folder, resume)
+    _claim(recipe, folder, resume, console)
+    command = command or "train the same recipe again with resume=True"
+    try:
+        return _stages(recipe, folder, resume, command, console)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; what was done is in {folder}. Go on: {command}") from None
+
+
+def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: Console) -> Run:
+    data = [stage_samples(stage, recipe.seed) for stage in recipe.stages]  # bad data stop the run before it begins
     run = composed(recipe)
-    for number, stage in enumerate(recipe.stages, 1):
-        console.print(f"[bold]stage {number} of {len(recipe.stages)}: {stage.name}[/] ({stage.objective})")
+    mixture: Mixture | None = None
+    for number, stage in enumerate(recipe.stages):
+        console.print(f"[bold]stage {number + 1} of {len(recipe.stages)}: {stage.name}[/] ({stage.objective})")
         torch.manual_seed(recipe.seed + number)
-        groups = [group(run.model, where, rate) for where, rate in stage.train.items()]
-        mixture = stage_data(run, stage, recipe.seed)
+        run.model.requires_grad_(False)
+        groups = [group(run.model, where, how) for where, how in stage.train.items()]
+        samples, mixes = data[number]
+        if mixture is None or mixture.samples != samples:
+            mixture = Mixture(samples, mixes, features(run, samples, console=console))
+        mixture = Mixture(samples, mixes, mixture.features)
         objective = find("isthmus.train.objectives", stage.objective).Objective(
             run.model, run.processor, mixture.samples, mixture.features
         )
         run.model.train()
-        done = run_stage(
-            stage, objective, mixture, groups, stages / stage.name,
-            seed=recipe.seed, resume=resume, how_to_resume=command,
+        run.stages[stage.name] = run_stage(
+            stage, objective, mixture, groups, folder / "stages" / stage.name,
+            seed=recipe.seed, resume=resume, how_to_resume=command, console=console,
         )  # fmt: skip
-        optimizer = torch.optim.AdamW(groups)  # without moments: the next stage starts its own
-        state.save(stages / stage.name, [w for g in groups for w in g["params"]], optimizer, done)
-        run.stages[stage.name] = done
-        freeze(run.model)
+    run.model.requires_grad_(False)
     run.model.eval()
     save_trained(run.model, run.processor, folder / "model")
     return run
 
 
-def _claim(recipe: Recipe, folder: Path, resume: bool) -> None:
+def _claim(recipe: Recipe, folder: Path, resume: bool, console: Console) -> None:
     """Write the recipe into the run's folder, or see that the one there is the same."""
     path, text = folder / "recipe.json", recipe.model_dump_json(indent=1)
     if path.exists() and not resume:
         raise BadRecipe(f"{folder} holds a run already. Go on with --resume, or choose another folder with --out")
-    if path.exists() and json.loads(path.read_text()) != json.loads(text):
-        raise BadRecipe(f"{folder} was begun with another recipe ({path}). Resume with that one, or choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(folder).free < 2**29:
-        raise BadRecipe(f"{folder}: less than 512 MiB free, too little for checkpoints. Free some, or choose another --out")
-    path.write_text(text)
-
-
-def part_of(model: Any, where: str) -> Any:
-    """The module that a recipe calls `llm`, `image.encoder` or `image.connector`."""
-    places = {"llm": model.llm}
-    for kind in model.encoders:
-        places |= {f"{kind}.encoder": model.encoders[kind], f"{kind}.connector": model.connectors[kind]}
-    if where not in places:
-        raise BadRecipe(f"train: {miss('part', where, places)}")
-    return places[where]
+    if resume and not path.exists():
+        console.print(f"nothing to resume in {folder}: starting there", markup=False, highlight=False)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise BadRecipe(f"{folder} was begun with another recipe ({path}). Resume with that, or choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(folder).free) < ROOM:
+            raise BadRecipe(f"{folder}: {free / 1e6:,.0f} MB free, a run needs {ROOM / 1e6:,.0f}. Choose another --out")
+        (new := path.with_suffix(".new")).write_text(text, encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise IsthmusError(f"{folder} cannot hold a run: {error}. Choose another folder with --out") from error
 
 
 def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
-    """AdamW's parameter group of one trained part: all its weights, or those of its adapter."""
-    part = part_of(model, where)
+    """AdamW's parameter group of one trained part: all its weights, or those of its adapter.
+
+    Raises `BadRecipe` for a part that does not exist, an encoder (its features are computed once and kept, so it
+    cannot learn), or an adapter of another size than the one that an earlier stage put there.
+    """
+    module = part(model, where)
+    if where.endswith(".encoder"):
+        raise BadRecipe(f"train: {where} stays frozen, since its features are computed once. Train its connector")
     if isinstance(how, Lora):
-        if where not in (model.config.adapters or {}):
+        wanted = {"r": how.lora, "alpha": how.lora * how.scale}
+        if where not in model.config.adapters:
             add_lora(model, where, how.lora, how.lora * how.scale)
-        weights = [weight for name, weight in part.named_parameters() if "lora_" in name]
-        rate = how.lr
+        if (there := model.config.adapters[where]) != wanted:
+            raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one size")
+        weights = [weight for name, weight in module.named_parameters() if ".lora_" in name]
     else:
-        weights, rate = list(part.parameters()), how
+        weights = list(module.parameters())
     for weight in weights:
         weight.requires_grad_(True)
-    return {"params": weights, "lr": rate}
+    return {"name": where, "params": weights, "lr": how.lr if isinstance(how, Lora) else how}
 
 
-def freeze(model: Any) -> None:
-    """No parameter is trained until a stage says so."""
-    model.requires_grad_(False)
+@torch.no_grad()
+def features(run: Run, samples: Sequence[Sample], note: str = "features", console: Console | None = None) -> Tensor:
+    """Features [n, F, D] of the samples' image, float16, from the cache where they are there.
 
-
-def stage_data(run: Run, stage: Stage, seed: int) -> Mixture:
-    """The stage's samples and their features."""
-    samples: list[Sample] = []
-    mixes = []
-    for name, mix in stage.data.items():
-        some = load_split(name, "train", mix.count, mix.options, seed)
-        samples += some
-        mixes += [mix] * len(some)
-    return Mixture(samples, mixes, features(run, samples))
-
-
-@torch.inference_mode()
-def features(run: Run, samples: list[Sample], note: str = "features") -> Tensor:
-    """Features [n, F, D] of the samples' first medium, float16, from the cache where they are there."""
-    store = FeatureCache(cache.root() / "features", fingerprint(run))
-    blocks = []
-    starts = range(0, len(samples), ENCODED_AT_ONCE)
-    for start in track(starts, description=f"{note:>12}", disable=len(starts) < 4):
-        pictures = [load(sample.media[0]) for sample in samples[start : start + ENCODED_AT_ONCE]]
-        blocks.append(store.get(pictures, lambda some: run.model.encode("image", run.processor.preprocess(some))))
-    return torch.cat(blocks).clone()
+    Raises `BadMedia` for an image that cannot be decoded.
+    """
+    shown = track(samples, description=f"{note:>12}", disable=len(samples) < 128, console=console)
+    pictures = (load(sample.media[0]) for sample in shown)
+    run.model.eval()
+    with closing(FeatureCache(cache.root() / "features", fingerprint(run))) as store:
+        return store.get(pictures, lambda some: run.model.encode("image", run.processor.preprocess(some)))
 
 
 def fingerprint(run: Run) -> str:
-    """What features depend on: the encoder's weights and what is done to a picture before it."""
-    digest = hashlib.sha256(json.dumps(run.processor.image_processor.to_dict(), sort_keys=True, default=str).encode())
+    """What features depend on: the encoder, its weights, and what is done to a picture before it."""
+    facts = [run.model.config.encoders["image"], run.processor.image_processor.to_dict()]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, tensor in sorted(run.model.encoders["image"].state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(tensor.contiguous().numpy())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The checkpoint of a stage that is under way: trained tensors, the optimizer's moments, the step.
+"""The checkpoint of a stage: trained tensors, the optimizer's moments while it is under way, the step.
 
 It is written to a temporary folder with a manifest and renamed, so a kill or a full disk leaves the one before intact.
 """
@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -19,29 +18,47 @@ from torch import Tensor
 from isthmus.errors import BadCheckpoint, IsthmusError
 from isthmus.parts import cache
 
-if TYPE_CHECKING:
-    from isthmus.train.loop import Progressed
-
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def save(folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer, done: Progressed) -> None:
-    """Write the checkpoint; raises `IsthmusError` when the disk is full, with the one before untouched."""
+@dataclass
+class Progressed:
+    """Where a stage is: what its checkpoint holds beside the tensors."""
+
+    step: int = 0  # updates made
+    seconds: float = 0.0
+    points: list[tuple[int, float, float, float]] = field(default_factory=list)  # step, seconds, loss, tokens/s
+    skipped: list[list[str]] = field(default_factory=list)  # sample ids of batches that gave no finite loss or gradient
+    data: str = ""  # `Mixture.digest`
+
+    @property
+    def place(self) -> int:
+        """Batches drawn so far: where the stage is in the order of its data."""
+        return self.step + len(self.skipped)
+
+
+def save(folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer | None, done: Progressed) -> None:
+    """Write the checkpoint; of a finished stage, whose moments nobody needs, without `optimizer`.
+
+    Raises `IsthmusError` when the disk is full, with the one before untouched.
+    """
     tensors = {f"weight.{i}": weight.detach().contiguous() for i, weight in enumerate(trained)}
     steps = {}
-    for i, weight in enumerate(trained):
-        moments = optimizer.state.get(weight, {})
-        tensors |= {f"{name}.{i}": moments[name] for name in MOMENTS if name in moments}
-        steps[str(i)] = float(moments["step"]) if "step" in moments else 0.0
+    for i, weight in enumerate(trained if optimizer else ()):
+        if moments := optimizer.state.get(weight):  # type: ignore[union-attr]
+            tensors |= {f"{name}.{i}": moments[name] for name in MOMENTS}
+            steps[str(i)] = float(moments["step"])
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with cache.scratch(folder.with_name(f".{folder.name}.new")) as new:
+        with cache.scratch(folder.with_name(f".writing-{folder.name}")) as scratch:
+            (new := scratch / folder.name).mkdir()
             save_file(tensors, new / "state.safetensors")
             (new / "state.json").write_text(json.dumps({"progress": asdict(done), "optimizer_steps": steps}))
-            cache.write_manifest(new, {})
+            cache.write_manifest(new, {"checkpoint": "stage"})
             cache.publish(new, folder)
     except (OSError, SafetensorError) as error:
-        raise IsthmusError(f"cannot write the checkpoint {folder}: {error}. What was there before is intact.") from error
+        raise IsthmusError(
+            f"the state {folder} was not written: {error}. What was there is unchanged. Free some space, then --resume."
+        ) from error
 
 
 def restore(folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> Progressed:
@@ -49,24 +66,28 @@ def restore(folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Opti
 
     Raises `BadCheckpoint` when it is incomplete or altered, or belongs to other trained parts.
     """
-    from isthmus.train.loop import Progressed
-
-    if not (folder / cache.MANIFEST).exists():
+    earlier = folder.with_name(f".replaced-{folder.name}")
+    if not folder.exists() and (earlier / cache.MANIFEST).is_file():  # killed between the two renames of `publish`
+        earlier.rename(folder)
+    if not folder.exists():
         return Progressed()
     try:
         manifest = json.loads((folder / cache.MANIFEST).read_text())["files"]
-        if any(cache.sha256(folder / name) != facts["sha256"] for name, facts in manifest.items()):
-            raise BadCheckpoint(f"{folder}: a file differs from its manifest. Delete the folder to start the stage anew")
+        altered = [name for name, facts in manifest.items() if cache.sha256(folder / name) != facts["sha256"]]
         tensors, facts = load_file(folder / "state.safetensors"), json.loads((folder / "state.json").read_text())
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise BadCheckpoint(f"{folder}: incomplete ({error}). Delete the folder to start the stage anew") from error
+        done, steps = Progressed(**facts["progress"]), facts["optimizer_steps"]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise BadCheckpoint(f"{folder}: incomplete or altered ({error}). Delete it to start the stage anew") from error
+    if altered:
+        raise BadCheckpoint(f"{folder}: {altered[0]} differs from its manifest. Delete the folder to start anew")
     kept = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("weight.")}
     if kept != {f"weight.{i}": weight.shape for i, weight in enumerate(trained)}:
-        raise BadCheckpoint(f"{folder}: made for other trained parts. Did the recipe change? Delete the folder to start anew")
+        raise BadCheckpoint(f"{folder}: made for other trained parts. Delete it to start the stage anew")
     with torch.no_grad():
         for i, weight in enumerate(trained):
             weight.copy_(tensors[f"weight.{i}"])
-            if f"exp_avg.{i}" in tensors:
+            if str(i) in steps:
                 moments = {name: tensors[f"{name}.{i}"] for name in MOMENTS}
-                optimizer.state[weight] = {"step": torch.tensor(facts["optimizer_steps"][str(i)]), **moments}
-    return Progressed(**facts["progress"])
+                optimizer.state[weight] = {"step": torch.tensor(steps[str(i)]), **moments}
+    done.points = [(int(step), seconds, loss, speed) for step, seconds, loss, speed in done.points]
+    return done

@@ -11,7 +11,15 @@ ABOUT = "one emoji on a coloured ground: what is it, is there a ..., background,
 SPLITS = ("train", "vendor", "concepts")
 
 
-def load(split: str, count: int, seed: int = 0, concepts: int | None = None, unseen: str = "openmoji", turn: float = 12) -> list[Sample]:
+def load(
+    split: str,
+    count: int,
+    seed: int = 0,
+    concepts: int | None = None,
+    unseen: emoji.Vendor = "openmoji",
+    turn: float = 12,
+    restyle: float = 0,
+) -> list[Sample]:
     """`count` samples; every concept comes equally often, in a shuffled order.
 
     `train` draws every vendor but `unseen`; `vendor` the same concepts by the unseen vendor; `concepts` draws concepts
@@ -24,6 +32,6 @@ def load(split: str, count: int, seed: int = 0, concepts: int | None = None, uns
         for concept in order.sample(pool, min(len(pool), count - len(samples))):
             name = f"captions/{split}/{seed}/{len(samples)}"
             rng = random.Random(name)
-            scene = scenes.compose(rng, [concept], vendors, (), turn)
+            scene = scenes.compose(rng, [concept], vendors, (), turn, restyle if split == "train" else 0)
             samples.append(Sample(name, (Image(scene),), tuple(scenes.questions(scene, rng, pool))))
     return samples

@@ -11,7 +11,15 @@ ABOUT = "one to four emoji on a coloured ground: which, how many, is there a ...
 SPLITS = ("train", "vendor", "concepts", "layouts")
 
 
-def load(split: str, count: int, seed: int = 0, concepts: int | None = None, unseen: str = "openmoji", turn: float = 12) -> list[Sample]:
+def load(
+    split: str,
+    count: int,
+    seed: int = 0,
+    concepts: int | None = None,
+    unseen: emoji.Vendor = "openmoji",
+    turn: float = 12,
+    restyle: float = 0,
+) -> list[Sample]:
     """`count` scenes. As in `emoji_captions`, and `layouts`: trained concepts and vendors in layouts never trained."""
     pool, vendors = emoji.split_of(split, concepts, unseen)
     layouts = [cells for cells in scenes.LAYOUTS if (cells in scenes.HELD_OUT_LAYOUTS) == (split == "layouts")]
@@ -19,6 +27,6 @@ def load(split: str, count: int, seed: int = 0, concepts: int | None = None, uns
     for index in range(count):
         name = f"scenes/{split}/{seed}/{index}"
         rng = random.Random(name)
-        scene = scenes.compose(rng, pool, vendors, rng.choice(layouts), turn)
+        scene = scenes.compose(rng, pool, vendors, rng.choice(layouts), turn, restyle if split == "train" else 0)
         samples.append(Sample(name, (Image(scene),), tuple(scenes.questions(scene, rng, pool))))
     return samples

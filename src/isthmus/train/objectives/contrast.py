@@ -1,11 +1,13 @@
 """`contrast`: a warm start of a token-level connector, without running the LLM.
 
-Each picture's pooled soft tokens z should pick out, among the words of all captions, the LLM's own input embeddings
+A picture's soft tokens z_i, pooled, should pick out, among the words of all captions, the LLM's own input embeddings
 e_w of the words that name it:
 
-    loss = - mean over its words w of log softmax_w( cos(z, e_w - m) / t ),     m the mean of all e_w, t = 0.07
+    score_w = log sum_i exp( cos(z_i, e_w - m) / t ),     m the mean of all e_w, t = 0.07
+    loss = - mean over its words w of log softmax_w(score_w)
 
 which is the contrastive loss of CLIP (Radford et al., 2021, arXiv:2103.00020, section 2.3) against a fixed vocabulary.
+Pooling by log-sum-exp lets each soft token be a word of its own; pooled by the mean, only their sum would be one.
 Afterwards the soft tokens are scaled to the embeddings' root mean square and moved to m: they start where the LLM
 expects words. No LLM runs, so a step costs milliseconds.
 """
@@ -17,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from isthmus.types import Sample
 
@@ -45,7 +47,7 @@ class Objective:
     def __call__(self, samples: Sequence[Sample], features: Tensor) -> tuple[Tensor, int]:
         """The loss, and the number of soft tokens made."""
         soft = self.connector.project(features)
-        scores = F.log_softmax(F.normalize(soft.mean(1), dim=-1) @ self.words.T / TEMPERATURE, -1)
+        scores = F.log_softmax((F.normalize(soft, dim=-1) @ self.words.T / TEMPERATURE).logsumexp(1), -1)
         wanted = torch.zeros_like(scores)
         for row, sample in enumerate(samples):
             for word in names(sample):

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from isthmus.data.packing import collate, pack
-from isthmus.types import Sample, Turn
+from isthmus.errors import BadData
+from isthmus.types import Sample
 
 ABOUT = "the LLM's own loss on the answers"
 
 
 class Objective:
-    """loss = objective(samples, features): the mean over all supervised tokens of the batch."""
+    """loss = objective(samples, features): the mean over all supervised tokens of the batch.
+
+    Raises `BadData` at the start, naming a sample whose turn is longer than the LLM's positions.
+    """
 
     def __init__(self, model: Any, processor: Any, samples: Sequence[Sample], features: Tensor) -> None:
         self.model, self.template = model, processor.template
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        for sample in samples:
+            characters = max(len(f"{turn.question}{turn.answer}".encode()) for turn in sample.turns)
+            if limit is None or characters + 2048 < limit:  # a token is a byte at least; the rest is prefix and frame
+                continue
+            if (length := max(pack(sample, self.template).positions) + 1) > limit:
+                raise BadData(f"sample {sample.id}: a turn of {length} tokens, the LLM takes {limit}. Shorten it")
 
     def __call__(self, samples: Sequence[Sample], features: Tensor) -> tuple[Tensor, int]:
         """The loss, and how many tokens the rows hold (media and text, without padding)."""
@@ -29,12 +39,3 @@ class Objective:
 
     def finish(self) -> None:
         """Nothing is left to do after the last step."""
-
-
-def pick(sample: Sample, turns: int, first: bool, rng: random.Random) -> Sample:
-    """The sample with `turns` of its turns, drawn anew for every step; `first` always keeps the first one."""
-    chosen: list[Turn] = list(sample.turns)
-    if turns and turns < len(chosen):
-        kept = chosen[:1] if first else []
-        chosen = kept + rng.sample(chosen[len(kept) :], turns - len(kept))
-    return Sample(sample.id, sample.media, tuple(chosen))

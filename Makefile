@@ -1,0 +1,36 @@
+# make demo   the whole path: install, parts, data, training, evaluation, report      make test   everything that is checked
+# make bench  speed and memory beside peers; writes benchmarks/results/
+# PYTHON=python3.12 make demo  takes another Python (3.11 or newer)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: demo test bench
+
+demo: $(VENV)/installed
+	$(BIN)/isthmus demo
+
+test: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(VENV)/installed-test
+	for file in benchmarks/[!_]*.py; do $(BIN)/python $$file || exit 1; done
+
+# Stamps: a second run installs nothing, a changed list of packages does.
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/installed: pyproject.toml constraints.txt $(VENV)/created
+	@echo "installing pinned packages (about 1 GB unpacked, more where torch comes with CUDA) ..."
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(INSTALL) --editable ".[test]"
+	touch $@

@@ -1,0 +1,91 @@
+"""Where samples come from: a data set by its name, or a folder of captioned images by its path."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from isthmus.data import folder
+from isthmus.errors import BadData, BadRecipe
+from isthmus.registry import find, miss, names
+from isthmus.types import Sample
+
+Keys = tuple[str, ...]
+SETS = "isthmus.data.sets"
+COMMON = ("split", "count", "seed")  # what every data set's `load` takes; the rest are its options
+
+
+def problems(name: str, split: str, count: int | None, options: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
+    """What is wrong with a request, as (keys below the data set's own, what); nothing is loaded.
+
+    >>> [what for _, what in problems("easy-vqa", "test", 8, {"concepts": 3})]
+    ["easy-vqa: no option 'concepts'. Known options: none"]
+    """
+    if Path(name).is_dir():
+        for option in options:
+            yield ("options", option), "a folder of captioned images has no options"
+        return
+    if name not in names(SETS):
+        yield (), miss("data set or folder", name, names(SETS))
+        return
+    module = find(SETS, name)
+    if split not in module.SPLITS:
+        yield (("split",) if split != "train" else ()), f"{name}: {miss('split', split, module.SPLITS)}"
+    if count is None and inspect.signature(module.load).parameters["count"].default is inspect.Parameter.empty:
+        yield (), f"{name} is drawn without end: say how many samples with `count`"
+    model = _options(module.load)
+    try:
+        model.model_validate(options)
+    except ValidationError as error:
+        for item in error.errors():
+            key = str(item["loc"][0])
+            unknown = item["type"] == "extra_forbidden"
+            what = _no_option(key, list(model.model_fields)) if unknown else f"{item['msg']}, not {item['input']!r}"
+            yield ("options", key), f"{name}: {what}"
+
+
+def load_split(name: str, split: str, count: int | None, options: dict[str, Any], seed: int = 0) -> list[Sample]:
+    """A split of a data set by name, or of a folder of captioned images by path (any split but `train` is held out).
+
+    Raises:
+        BadRecipe: for a data set, split or option that does not exist.
+        BadData: for a sample that cannot be trained or tested on.
+    """
+    if wrong := [what for _, what in problems(name, split, count, options)]:
+        raise BadRecipe("\n".join(wrong))
+    if Path(name).is_dir():
+        samples = folder.load(Path(name), split, count, seed=seed)
+    else:
+        samples = find(SETS, name).load(split, count=count, seed=seed, **options)
+    if not samples:
+        raise BadData(f"{name}, split {split}: no samples")
+    for sample in samples:
+        usable(sample)
+    return samples
+
+
+def usable(sample: Sample) -> None:
+    """Raises `BadData` naming a sample that has no image or more than one, no turns, or a turn without an answer."""
+    if len(sample.media) != 1:
+        raise BadData(f"sample {sample.id}: has {len(sample.media)} images; a sample is one image and its turns")
+    if not sample.turns:
+        raise BadData(f"sample {sample.id}: has no turns, so nothing in it would be learned. Leave it out")
+    for turn in sample.turns:
+        if not turn.answer.strip():
+            raise BadData(f"sample {sample.id}: {turn.question!r} has no answer, so nothing in it would be learned")
+
+
+def _no_option(key: str, known: list[str]) -> str:
+    return miss("option", key, known or ["none"]).replace("Known:", "Known options:")
+
+
+def _options(load: Any) -> type[BaseModel]:
+    """A model of the options that a data set's `load` takes, by the types that it declares."""
+    hints = get_type_hints(load, include_extras=True)
+    parameters = inspect.signature(load).parameters
+    fields: dict[str, Any] = {name: (hints[name], p.default) for name, p in parameters.items() if name not in COMMON}
+    return create_model("Options", __config__=ConfigDict(extra="forbid"), **fields)

@@ -1,0 +1,153 @@
+"""The pre-flight of `isthmus check`: everything about a recipe that can be known without training it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.text import Text
+from torch import Tensor
+
+from isthmus.data.packing import Row, Template, pack
+from isthmus.errors import MergeError
+from isthmus.model import describe
+from isthmus.registry import find
+from isthmus.train.mixture import Mixture, stage_samples
+from isthmus.train.order import Order
+from isthmus.train.recipe import Mix, Recipe, Stage
+from isthmus.train.run import Run, composed, features, group
+from isthmus.types import IGNORE_INDEX
+
+LIBRARIES = 0.45e9  # bytes: Python with torch and transformers, measured
+
+
+def check(recipe: Recipe, console: Console) -> None:
+    """Compose the parts and print, for each stage, its data, a sample with its supervised part, sizes and memory.
+
+    One batch goes forward, so that placeholders and soft tokens are counted and not computed; nothing is trained or
+    written but the features of that batch, which the run will find in the cache.
+
+    The memory of a stage is the sum of: weights (parameters and buffers as they are stored), gradients (as many bytes
+    as what is trained), moments (twice as many: AdamW keeps two in fp32), activations (what autograd keeps for the
+    backward pass of the batch with the most turns, counted by its saved-tensor hooks, shared storage once), features
+    in fp16, and the libraries. ERRORTEXT
+
+    Raises:
+        BadRecipe, BadData, BadMedia, UnknownName, PartUnavailable: whatever would stop the run at its start.
+        MergeError: when placeholders and soft tokens differ in number.
+    """
+    data = [stage_samples(stage, recipe.seed) for stage in recipe.stages]
+    run = composed(recipe)
+    console.print(describe(run.model), markup=False, highlight=False, soft_wrap=True)
+    for number, (stage, (samples, mixes)) in enumerate(zip(recipe.stages, data, strict=True), 1):
+        minutes = f", at most {stage.minutes:g} minutes" if stage.minutes else ""
+        console.print(f"\n[bold]stage {number} of {len(recipe.stages)}: {stage.name}[/]", highlight=False)
+        _say(console, "does", f"{stage.objective}, {stage.steps} steps of {stage.batch} samples{minutes}")
+        _say(console, "data", "; ".join(_counts(stage, mixes)))
+        mixture = Mixture(samples, mixes, torch.empty(0))
+        _stage(run, stage, mixture, recipe.seed, console)
+
+
+def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console) -> None:
+    model = run.model.requires_grad_(False)
+    groups = [group(model, where, how) for where, how in stage.train.items()]
+    trained = {part["name"]: sum(weight.numel() for weight in part["params"]) for part in groups}
+    rates = {part["name"]: part["lr"] for part in groups}
+    _say(console, "trains", "; ".join(f"{name}: {n:,} parameters at {rates[name]:g}" for name, n in trained.items()))
+    order, lengths = Order(mixture.lengths, stage.batch, f"{seed}/{stage.name}"), mixture.lengths
+    epoch = range(-(-len(lengths) // stage.batch))
+    largest = max((order[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
+    batch = mixture.pick(largest, random.Random(seed))
+    seen = features(run, batch)
+    rows = [pack(sample, run.processor.template) for sample in batch]
+    _say(console, "merge", _merged(run, rows, seen))
+    objective = find("isthmus.train.objectives", stage.objective).Objective(model, run.processor, mixture.samples, seen)
+    model.train()
+    with activations(model) as kept:
+        loss, tokens = objective(batch, seen.float())
+    if tokens == sum(len(row.ids) for row in rows):  # the objective reads these rows
+        first = mixture.pick(order[0][:1], random.Random(seed))[0]
+        console.print(marked(pack(first, run.processor.template), run.processor.template), soft_wrap=True)
+        _say(console, "tokens", f"{tokens:,} a step at most, {_supervised(rows):,} of them supervised")
+    else:
+        _say(console, "tokens", f"{tokens:,} soft tokens a step; no text goes through the LLM")
+    _say(console, "loss", f"{loss.item():.3f} on this batch, before training")
+    weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+    learned = sum(w.numel() * w.element_size() for part in groups for w in part["params"])
+    stored = seen[0].numel() * seen.element_size() * len(mixture.samples)
+    facts = {"weights": weights, "gradients": learned, "moments": 2 * learned, "activations": sum(kept.values())}
+    facts |= {"features": stored, "libraries": LIBRARIES}
+    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in facts.items())
+    _say(console, "memory", f"about {sum(facts.values()) / 1e9:.1f} GB ({parts})")
+
+
+def marked(row: Row, template: Template) -> Text:
+    """The tokens of a row, separated by spaces: [ supervised ] in bold green, media as <image>x16, a space inside a
+    token as a middle dot and a new line as an arrow."""
+    text, inside = Text("    sample   "), False
+    kinds = {token: kind for kind, token in template.placeholders.items()}
+    for start, end in _runs(row, kinds):
+        token, learned = row.ids[start], row.labels[start] != IGNORE_INDEX
+        if learned != inside:
+            text.append("[ " if learned else "] ", style="bold")
+            inside = learned
+        if token in kinds:
+            text.append(f"<{kinds[token]}>x{end - start} ", style="cyan")
+            continue
+        piece = template.tokenizer.decode([token]).replace(" ", "\u00b7").replace("\n", "\u21b5")
+        text.append(f"{piece} ", style="bold green" if learned else "dim")
+    return text.append("]" if inside else "", style="bold")
+
+
+def _runs(row: Row, kinds: dict[int, str]) -> Iterator[tuple[int, int]]:
+    """Each token as (start, end), but a run of one placeholder at once."""
+    start = 0
+    for end in range(1, len(row.ids) + 1):
+        if end == len(row.ids) or row.ids[start] not in kinds or row.ids[end] != row.ids[start]:
+            yield start, end
+            start = end
+
+
+def _merged(run: Run, rows: Sequence[Row], seen: Tensor) -> str:
+    """Placeholders in the text and soft tokens out of the connector, which must agree."""
+    run.model.eval()
+    with torch.no_grad():
+        soft = run.model.connectors["image"](seen.float())
+    slots = sum(row.ids.count(token) for row in rows for token in run.processor.template.placeholders.values())
+    made = soft.shape[0] * soft.shape[1]
+    if slots != made:
+        raise MergeError(f"{slots} placeholders in the text, {made} soft tokens ({soft.shape[0]} x {soft.shape[1]})")
+    return f"{slots} placeholders = {made} soft tokens ({soft.shape[0]} images x {soft.shape[1]}, D={soft.shape[2]})"
+
+
+@contextmanager
+def activations(model: Any) -> Iterator[dict[int, int]]:
+    """Storage -> bytes that autograd keeps for a backward pass inside the block, weights apart."""
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield kept
+
+
+def _supervised(rows: Sequence[Row]) -> int:
+    return sum(label != IGNORE_INDEX for row in rows for label in row.labels)
+
+
+def _counts(stage: Stage, mixes: Sequence[Mix]) -> Iterator[str]:
+    for name, mix in stage.data.items():
+        yield f"{name}: {sum(one is mix for one in mixes):,} samples"
+
+
+def _say(console: Console, title: str, text: str) -> None:
+    console.print(f"    {title:<9}{text}", markup=False, highlight=False, soft_wrap=True)

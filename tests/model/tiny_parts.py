@@ -1,0 +1,44 @@
+"""Tiny random parts for the tests of the model."""
+
+from __future__ import annotations
+
+import PIL.Image
+from transformers import GPT2Config, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config
+
+from isthmus.model import IsthmusModel, IsthmusProcessor
+from isthmus.types import Image
+
+WORDS = "what colour is the ball ? is it red blue green yes no two one left of a cube please answer"
+CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+Built = tuple[IsthmusModel, IsthmusProcessor]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE of 300 tokens with the control tokens of SmolLM2."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=CONTROL, initial_alphabet=alphabet, show_progress=False
+    )
+    bpe.train_from_iterator([WORDS] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=CONTROL[2], pad_token=CONTROL[2])
+
+
+def llm_config(name: str) -> PreTrainedConfig:
+    """A tiny LLM of the family `name`."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 300}
+    if name == "gpt2":
+        still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}  # gradients are compared in training mode
+        return GPT2Config(**sizes, **still, n_positions=256, bos_token_id=1, eos_token_id=2)
+    sizes |= {"num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 256}
+    ends = {"bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": name == "llama"}
+    return {"llama": LlamaConfig, "qwen2": Qwen2Config}[name](**sizes, **ends)
+
+
+def picture(colour: str, size: tuple[int, int] = (20, 16)) -> Image:
+    """A picture of one colour."""
+    return Image(lambda: PIL.Image.new("RGB", size, colour))

@@ -1,0 +1,213 @@
+"""The conversation: its parts alone, and the whole in a pseudo-terminal, with a person's keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import PIL.Image
+import pytest
+import tiny_run
+from rich.console import Console
+from tiny_parts import Built
+
+import isthmus
+from isthmus.chat import LONGEST, Chat, once
+from isthmus.errors import BadData, BadMedia
+from isthmus.types import Image, Message
+
+PATIENCE = 90  # seconds for the child to load its libraries on a busy machine
+
+CHILD = """
+import fcntl, sys, termios, time
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C typed into the terminal reaches this process
+sys.path += sys.argv[3:]
+from pathlib import Path
+import tiny_run
+from rich.console import Console
+from isthmus.chat import converse
+
+model, processor = tiny_run.chatty(Path(sys.argv[1]))
+model.register_forward_pre_hook(lambda *_: time.sleep(float(sys.argv[2])))  # there is time to stop an answer
+converse(model, processor, [], Console())
+print("the end")
+"""
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_run.save(tmp_path_factory.mktemp("chat"))
+
+
+@pytest.fixture
+def built(model_folder: Path) -> Built:
+    return tiny_run.chatty(model_folder)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two pictures, one of them with a space in its name, and a file that is none."""
+    PIL.Image.new("RGB", (20, 16), "red").save(tmp_path / "red.png")
+    PIL.Image.new("RGB", (20, 16), "blue").save(tmp_path / "sky blue.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "red.png").read_bytes()[:60])
+    return tmp_path
+
+
+class Terminal:
+    """A child process in a terminal of its own."""
+
+    def __init__(self, command: list[str], cwd: Path) -> None:
+        self.fd, theirs = pty.openpty()
+        environment = os.environ | {"TERM": "dumb", "COLUMNS": "200", "TRANSFORMERS_VERBOSITY": "error"}
+        self.child = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=environment, start_new_session=True
+        )
+        os.close(theirs)
+        self.unread = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def until(self, pattern: str) -> str:
+        """What the terminal shows up to `pattern`, which is awaited."""
+        deadline = time.monotonic() + PATIENCE
+        while not (found := re.search(pattern, self.unread)):
+            left = deadline - time.monotonic()
+            assert left > 0, f"waited {PATIENCE} s for {pattern!r}; the terminal shows {self.unread!r}"
+            if select.select([self.fd], [], [], left)[0]:
+                try:
+                    piece = os.read(self.fd, 65536)
+                except OSError:  # how Linux says that the child has closed the terminal
+                    piece = b""
+                assert piece, f"the child ended before {pattern!r}; the terminal shows {self.unread!r}"
+                self.unread += piece.decode(errors="replace")
+        shown, self.unread = self.unread[: found.end()], self.unread[found.end() :]
+        return shown
+
+    def close(self) -> None:
+        self.child.kill()
+        self.child.wait()
+        os.close(self.fd)
+
+
+@pytest.fixture
+def terminal(model_folder: Path, pictures: Path) -> Iterator[Terminal]:
+    here = Path(__file__).parent
+    script = [sys.executable, "-c", CHILD, str(model_folder), "0.05", str(here), str(here / "model")]
+    started = Terminal(script, pictures)
+    yield started
+    started.close()
+
+
+def test_a_conversation(terminal: Terminal) -> None:
+    terminal.until("/quit ends.*\n> ")
+    terminal.type("/image red.png\n")
+    terminal.until("red.png goes with your next question\r\n> ")
+    terminal.type("what is this ?\n")
+    terminal.until("what is this \\?\r\n")
+    assert len(terminal.until("\r\n> ")) > 10, "an answer is shown"
+
+    terminal.type("/image nowhere.png\n")  # a bad picture in mid-conversation
+    terminal.until("nowhere.png: no such file\r\n> ")
+    terminal.type("/image broken.png\n")
+    terminal.until("broken.png: (not an image|damaged).*\r\n> ")
+
+    terminal.type("/image 'sky blue.png'\n")  # as a terminal pastes a dropped file
+    terminal.until("sky blue.png goes with your next question\r\n> ")
+    terminal.type("is it red ?\n")
+    terminal.until("is it red \\?\r\n")
+    time.sleep(0.5)
+    asked = time.monotonic()
+    terminal.type("\x03")  # Ctrl-C during an answer
+    terminal.until("\\(stopped\\)\r\n> ")
+    assert time.monotonic() - asked < LONGEST * 0.05, "it did not wait for the whole answer"
+
+    terminal.type("\x03")  # Ctrl-C at the prompt
+    terminal.until("/quit ends the chat\r\n> ")
+    terminal.type("/help\n")
+    terminal.until("/new starts over.*\r\n> ")
+    terminal.type("/new\n")
+    terminal.until("a new conversation\r\n> ")
+    terminal.type("and now ?\n")
+    terminal.until("and now \\?\r\n")
+    terminal.until("\r\n> ")
+    terminal.type("/quit\n")
+    terminal.until("the end")
+    assert terminal.child.wait(PATIENCE) == 0
+
+
+def test_the_end_of_input_ends_the_chat(terminal: Terminal) -> None:
+    terminal.until("/quit ends.*\n> ")
+    terminal.type("\x04")
+    terminal.until("the end")
+    assert terminal.child.wait(PATIENCE) == 0
+
+
+def test_turns_and_pictures_stay_in_the_conversation(built: Built, pictures: Path) -> None:
+    chat = Chat(*built)
+    chat.show(pictures / "red.png")
+    chat.show(pictures / "sky blue.png")
+    first, _ = chat.ask("what are these ?")
+    chat.ask("is it blue ?")
+    assert [message.role for message in chat.said] == ["user", "assistant"] * 2
+    assert [len(message.media) for message in chat.said] == [2, 0, 0, 0]
+    assert chat.said[1] == Message("assistant", first)
+    assert not chat.waiting
+
+
+def test_what_is_streamed_is_the_answer(built: Built, pictures: Path) -> None:
+    pieces: list[str] = []
+    chat = Chat(*built, waiting=[Image(pictures / "red.png")])
+    answer, tokens = chat.ask("what is this ?", pieces.append)
+    assert "".join(pieces).strip() == answer
+    assert len(pieces) > 1
+    assert tokens == LONGEST
+
+
+def test_a_stopped_answer_is_kept(built: Built) -> None:
+    stop = threading.Event()
+    chat = Chat(*built)
+    answer, tokens = chat.ask("what is this ?", lambda piece: stop.set(), stop)
+    assert tokens < LONGEST
+    assert chat.said[-1] == Message("assistant", answer)
+
+
+def test_a_bad_picture_changes_nothing(built: Built, pictures: Path) -> None:
+    chat = Chat(*built)
+    with pytest.raises(BadMedia, match=r"broken\.png"):
+        chat.show(pictures / "broken.png")
+    assert not chat.waiting
+    chat.show(pictures / "red.png")
+    (pictures / "red.png").unlink()  # gone before the question
+    with pytest.raises(BadMedia, match=r"red\.png: no such file"):
+        chat.ask("what is this ?")
+    assert not chat.said
+
+
+def test_a_conversation_that_is_too_long_says_so(built: Built) -> None:
+    with pytest.raises(BadData, match=r"the LLM reads 256\. Start a new one"):
+        Chat(*built).ask("what is it ? " * 100)
+
+
+def test_json_is_one_object(built: Built, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    once(*built, [str(pictures / "red.png")], "what is this ?", True, Console())
+    reply = json.loads(capsys.readouterr().out)
+    assert reply.keys() == {"answer", "tokens", "seconds"}
+    assert reply["answer"] == isthmus.ask(*built, "what is this ?", Image(pictures / "red.png"))
+    assert reply["tokens"] == LONGEST
+
+
+def test_an_answer_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from isthmus.chat import _printer
+
+    _printer(Console())("red\x1b[2J\x07 [bold]ball[/]\n")
+    assert capsys.readouterr().out == "red[2J [bold]ball[/]\n"

