@@ -20,7 +20,7 @@ from isthmus.errors import IsthmusError, UnknownName
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output, for programs.")]
-Changes = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes, with dotted keys.")]
+Changes = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes, with dotted keys.")]
 RecipeName = Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that comes with Isthmus.")]
 FOLDERS = {"encoders": "encoder", "connectors": "connector", "data.sets": "data set", "train.objectives": "objective"}
 STOPPED = 130  # what a shell expects after Ctrl-C

@@ -83,7 +83,8 @@ def with_folder(recipe: Recipe, data: Path) -> Recipe:
         raise BadRecipe(f"--data {data}: no such folder")
     stages = [stage.model_copy(update={"data": {str(data): Mix()}}) for stage in recipe.stages]
     checks = {"your held-out images": Check(data=str(data), split="test")}
-    return recipe.model_copy(update={"name": re.sub(r"[^\w .-]", "-", data.resolve().name), "stages": stages, "evaluate": checks})
+    name = re.sub(r"[^\w .-]", "-", data.resolve().name)
+    return recipe.model_copy(update={"name": name, "stages": stages, "evaluate": checks})
 
 
 def prepare(recipe: Recipe, console: Console) -> None:

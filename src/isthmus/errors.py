@@ -1,13 +1,13 @@
 """The errors that a user can meet; each says what happened, what is known and what to do next.
 
-    IsthmusError            anything below; the command line prints it without a traceback
-    ├── UnknownName         a part, recipe key or benchmark that does not exist (names the nearest)
-    ├── PartUnavailable     weights or data that could not be fetched or do not match their SHA-256
-    ├── BadMedia            an image (later: sound, video) that is missing, corrupt or over the caps
-    ├── BadRecipe           a recipe that cannot be used: the message names the key and the line
-    ├── BadData             a dataset or a sample that cannot be used
-    ├── MergeError          placeholders in the text and soft tokens of the media differ in number
-    └── BadCheckpoint       a checkpoint that is incomplete, altered or made for other parts
+IsthmusError            anything below; the command line prints it without a traceback
+├── UnknownName         a part, recipe key or benchmark that does not exist (names the nearest)
+├── PartUnavailable     weights or data that could not be fetched or do not match their SHA-256
+├── BadMedia            an image (later: sound, video) that is missing, corrupt or over the caps
+├── BadRecipe           a recipe that cannot be used: the message names the key and the line
+├── BadData             a dataset or a sample that cannot be used
+├── MergeError          placeholders in the text and soft tokens of the media differ in number
+└── BadCheckpoint       a checkpoint that is incomplete, altered or made for other parts
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def usable(sample: Sample) -> None:
 
 
 def _no_option(key: str, known: list[str]) -> str:
-    return miss("option", key, known or ["none"]).replace("Known:", "Known options:")
+    return miss("option", key, known).replace("Known:", "Known options:") + ("" if known else "none")
 
 
 def _options(load: Any) -> type[BaseModel]:

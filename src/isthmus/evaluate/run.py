@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from isthmus.data.packing import Row, collate, pack
+from isthmus.errors import BadRecipe
 from isthmus.evaluate.scoring import Answer
 from isthmus.train.mixture import load_split
 from isthmus.train.recipe import Check
 from isthmus.train.run import Run, features
-from isthmus.types import Sample, Turn
+from isthmus.types import IGNORE_INDEX, Sample, Turn
 
-BATCH = 32
+BATCH = 32  # questions generated at once
+ROWS = 8  # pictures, with all their questions, looked at in one pass
 LONGEST = 24  # tokens of an answer
 
 
@@ -37,18 +42,20 @@ def ask(run: Run, benchmark: str, samples: Sequence[Sample], kinds: Sequence[str
     Each question is asked twice: with its picture, and with the picture of another sample of the benchmark, which
     shows how much could be answered without looking.
     """
-    seen = features(run, list(samples), benchmark)
-    other = another(len(samples), random.Random(f"{seed}/{benchmark}"))
-    asked = [(i, turn) for i, sample in enumerate(samples) for turn in sample.turns if not kinds or turn.kind in kinds]
-    asked.sort(key=lambda item: len(item[1].question))  # like lengths share a batch
-    found = _generate(run, asked, seen, benchmark)
-    swapped = _generate(run, asked, seen[other], f"{benchmark}, swapped") if len(samples) > 1 else [None] * len(asked)
-    rows = [
-        Answer(samples[i].id, benchmark, turn.kind, turn.question, turn.answer, said, blind)
-        for (i, turn), said, blind in zip(asked, found, swapped, strict=True)
+    asked = [replace(s, turns=tuple(t for t in s.turns if not kinds or t.kind in kinds)) for s in samples]
+    asked = [sample for sample in asked if sample.turns]
+    if not asked:
+        raise BadRecipe(f"{benchmark}: no question of the kinds {', '.join(kinds or ())} in its samples")
+    seen = features(run, asked, benchmark)
+    said = _answers(run, asked, seen, benchmark)
+    blind: list[str] | list[None] = [None] * len(said)
+    if len(asked) > 1:
+        blind = _answers(run, asked, seen[another(len(asked), random.Random(f"{seed}/{benchmark}"))], "swapped")
+    turns = [(sample, turn) for sample in asked for turn in sample.turns]
+    return [
+        Answer(sample.id, benchmark, turn.kind, turn.question, turn.answer, own, other)
+        for (sample, turn), own, other in zip(turns, said, blind, strict=True)
     ]
-    place = {sample.id: number for number, sample in enumerate(samples)}
-    return sorted(rows, key=lambda row: place[row.sample])
 
 
 def another(count: int, rng: random.Random) -> list[int]:
@@ -65,16 +72,43 @@ def another(count: int, rng: random.Random) -> list[int]:
 
 
 @torch.inference_mode()
-def _generate(run: Run, asked: Sequence[tuple[int, Turn]], seen: Tensor, note: str) -> list[str]:
+def _answers(run: Run, asked: Sequence[Sample], seen: Tensor, note: str) -> list[str]:
+    """The greedy answer to every turn, in order.
+
+    Decoding greedily gives the true answer exactly when each of its tokens is the likeliest after those before it,
+    which one pass over a picture and all its questions tells (see `data.packing`); only other answers are generated.
+    """
+    total = sum(len(sample.turns) for sample in asked)
     said: list[str] = []
-    columns = (TextColumn("{task.description:>28}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    columns = (TextColumn("{task.description:>20}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeRemainingColumn(), refresh_per_second=2) as bar:
-        task = bar.add_task(note, total=len(asked))
-        for start in range(0, len(asked), BATCH):
-            some = asked[start : start + BATCH]
-            said += answer_batch(run, [turn.question for _, turn in some], seen[[i for i, _ in some]].float())
-            bar.update(task, advance=len(some))
+        task = bar.add_task(note, total=total)
+        for start in range(0, len(asked), ROWS):
+            rows = [pack(sample, run.processor.template) for sample in asked[start : start + ROWS]]
+            media = seen[start : start + ROWS].float()
+            found = _likeliest(run, rows, media)
+            wrong = [place for place, (_, _, right) in enumerate(found) if not right]
+            for some in (wrong[i : i + BATCH] for i in range(0, len(wrong), BATCH)):
+                texts = answer_batch(run, [found[i][1].question for i in some], media[[found[i][0] for i in some]])
+                for place, text in zip(some, texts, strict=True):
+                    found[place] = (found[place][0], Turn("", text), True)
+            said += [turn.answer for _, turn, _ in found]
+            bar.update(task, advance=len(found))
     return said
+
+
+def _likeliest(run: Run, rows: Sequence[Row], features_BND: Tensor) -> list[tuple[int, Turn, bool]]:
+    """For each turn of the rows: its row, the turn, and whether its answer is what greedy decoding gives."""
+    batch = collate(rows, pad=0)
+    labels = batch.pop("labels")[:, 1:]
+    logits = run.model(features={"image": features_BND}, use_cache=False, **batch).logits
+    agrees = logits[:, :-1].argmax(-1) == labels
+    found = []
+    for place, row in enumerate(rows):
+        tokens = iter(agrees[place][labels[place] != IGNORE_INDEX].tolist())
+        for turn in row.sample.turns:
+            found.append((place, turn, all(list(islice(tokens, len(run.processor.template.answer(turn.answer)))))))
+    return found
 
 
 def answer_batch(run: Run, questions: Sequence[str], features_BND: Tensor) -> list[str]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from isthmus.data.features import FeatureCache
 from isthmus.errors import BadRecipe, IsthmusError
 from isthmus.media import load
-from isthmus.model import add_lora, compose, part, save_trained
+from isthmus.model import add_lora, compose, part, save_trained, unfreeze
 from isthmus.parts import cache
 from isthmus.registry import find
 from isthmus.train.loop import Interrupted, run_stage
@@ -129,11 +129,9 @@ def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
             add_lora(model, where, how.lora, how.lora * how.scale)
         if (there := model.config.adapters[where]) != wanted:
             raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one size")
-        weights = [weight for name, weight in module.named_parameters() if ".lora_" in name]
+        weights = [weight.requires_grad_(True) for name, weight in module.named_parameters() if ".lora_" in name]
     else:
-        weights = list(module.parameters())
-    for weight in weights:
-        weight.requires_grad_(True)
+        weights = unfreeze(model, where)
     return {"name": where, "params": weights, "lr": how.lr if isinstance(how, Lora) else how}
 
 

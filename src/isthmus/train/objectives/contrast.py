@@ -3,12 +3,12 @@
 A picture's soft tokens z_i, pooled, should pick out, among the words of all captions, the LLM's own input embeddings
 e_w of the words that name it:
 
-    score_w = log sum_i exp( cos(z_i, e_w - m) / t ),     m the mean of all e_w, t = 0.07
+    score_w = log sum_i exp( cos(z_i, e_w - m) / t ),     m the mean of all e_w, t = 0.15
     loss = - mean over its words w of log softmax_w(score_w)
 
 which is the contrastive loss of CLIP (Radford et al., 2021, arXiv:2103.00020, section 2.3) against a fixed vocabulary.
 Pooling by log-sum-exp lets each soft token be a word of its own; pooled by the mean, only their sum would be one.
-Afterwards the soft tokens are scaled to the embeddings' root mean square and moved to m: they start where the LLM
+Afterwards the soft tokens are scaled to the words' mean distance from m and moved there: they start where the LLM
 expects words. No LLM runs, so a step costs milliseconds.
 """
 
@@ -24,8 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 from isthmus.types import Sample
 
 ABOUT = "warm start: pooled soft tokens pick out the embeddings of the words that name the picture"
-TEMPERATURE = 0.07
-SCALE = 1.0  # soft tokens' RMS over the embeddings' RMS
+TEMPERATURE = 0.15  # at 0.07 a soft token may stay far from its word (cosine 0.67 against 0.85): see docs/experiments
 NAMING = ("name", "background", "shape", "colour", "objects")  # kinds of turn whose answers are words for the picture
 
 
@@ -39,7 +38,8 @@ class Objective:
         self.index = {word: place for place, word in enumerate(words)}
         means = [embeddings[processor.template.plain(f" {word}")].mean(0) for word in words]
         table = torch.stack(means)
-        self.middle, self.rms = table.mean(0), embeddings.pow(2).mean().sqrt()
+        self.middle = table.mean(0)
+        self.spread = (table - self.middle).norm(dim=-1).mean()
         self.words = F.normalize(table - self.middle, dim=-1)
         self.connector.mean.copy_(features.float().mean((0, 1)))
         self.connector.std.copy_(features.float().std((0, 1)).clamp(min=1e-3))
@@ -57,9 +57,9 @@ class Objective:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Scale the soft tokens to the embeddings' RMS and move them to the mean of the words."""
+        """Scale the soft tokens to the words' distance from their mean, and move them to that mean."""
         soft = self.connector.project(self.features[:512])
-        self.connector.gain.fill_(float(SCALE * self.rms / soft.pow(2).mean().sqrt()))
+        self.connector.gain.fill_(float(self.spread / soft.norm(dim=-1).mean()))
         self.connector.offset.copy_(self.middle)
 
 

@@ -1,0 +1,111 @@
+"""The feature cache: keys, interruption, a second run, damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torch import Tensor
+
+from isthmus.data.features import BATCH, FeatureCache, key
+from isthmus.errors import IsthmusError
+
+
+class Encoder:
+    """Mean colours, [N, 2, 3], and how many pictures it was asked for."""
+
+    def __init__(self, fails_after: int = 10**9) -> None:
+        self.seen, self.left = 0, fails_after
+
+    def __call__(self, pictures: list[PIL.Image.Image]) -> Tensor:
+        if self.seen + len(pictures) > self.left:
+            raise KeyboardInterrupt
+        self.seen += len(pictures)
+        means = [torch.from_numpy(np.array(picture, dtype=np.float32)).mean((0, 1)) for picture in pictures]
+        return torch.stack(means).unsqueeze(1).repeat(1, 2, 1)
+
+
+def pictures(count: int, size: tuple[int, int] = (4, 2)) -> list[PIL.Image.Image]:
+    return [PIL.Image.new("RGB", size, (i, 2 * i % 256, 7)) for i in range(count)]
+
+
+def get(folder: Path, encoder: Encoder, some: list[PIL.Image.Image], name: str = "e") -> Tensor:
+    store = FeatureCache(folder, name)
+    try:
+        return store.get(iter(some), encoder)
+    finally:
+        store.close()
+
+
+def test_a_second_run_computes_nothing(tmp_path: Path) -> None:
+    first, second, other = Encoder(), Encoder(), Encoder()
+    some = pictures(70)
+    one = get(tmp_path, first, some)
+    assert (first.seen, one.shape, one.dtype) == (70, (70, 2, 3), torch.float16)
+    assert one[5, 0].tolist() == [5, 10, 7]
+    assert torch.equal(get(tmp_path, second, some[::-1]), one.flip(0))
+    assert second.seen == 0
+    get(tmp_path, other, some[:3], "another-encoder")
+    assert other.seen == 3
+
+
+def test_equal_pictures_are_computed_once(tmp_path: Path) -> None:
+    encoder = Encoder()
+    some = pictures(2) * 40
+    found = get(tmp_path, encoder, some)
+    assert encoder.seen == 2
+    assert torch.equal(found, found[:2].repeat(40, 1, 1))
+
+
+def test_equal_bytes_of_other_shapes_differ(tmp_path: Path) -> None:
+    wide, high = PIL.Image.new("RGB", (4, 2), "red"), PIL.Image.new("RGB", (2, 4), "red")
+    grey = PIL.Image.new("L", (8, 3))
+    assert wide.tobytes() == high.tobytes()
+    assert len({key(wide), key(high), key(grey), key(PIL.Image.new("RGB", (8, 1)))}) == 4
+    encoder = Encoder()
+    get(tmp_path, encoder, [wide, high])
+    assert encoder.seen == 2
+
+
+def test_an_interrupted_computation_keeps_what_it_had(tmp_path: Path) -> None:
+    some = pictures(3 * BATCH)
+    with pytest.raises(KeyboardInterrupt):
+        get(tmp_path, Encoder(fails_after=2 * BATCH), some)
+    rest = Encoder()
+    get(tmp_path, rest, some)
+    assert rest.seen == BATCH
+
+
+def test_pictures_are_drawn_as_they_are_needed(tmp_path: Path) -> None:
+    drawn = 0
+
+    def lazily() -> object:
+        nonlocal drawn
+        for picture in pictures(3 * BATCH):
+            drawn += 1
+            yield picture
+
+    def encode(some: list[PIL.Image.Image]) -> Tensor:
+        assert drawn <= BATCH * (1 + drawn // BATCH)
+        assert len(some) <= BATCH
+        return torch.zeros(len(some), 1, 1)
+
+    store = FeatureCache(tmp_path, "e")
+    store.get(lazily(), encode)  # type: ignore[arg-type]
+    store.close()
+
+
+def test_damage_and_infinity_are_named(tmp_path: Path) -> None:
+    (tmp_path / "e.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(IsthmusError, match=r"e\.sqlite cannot be used: .*delete it"):
+        get(tmp_path, Encoder(), pictures(1))
+    store = FeatureCache(tmp_path, "f")
+    with pytest.raises(IsthmusError, match="not finite in float16"):
+        store.get(pictures(1), lambda some: torch.full((1, 1, 1), 1e6))
+    store.close()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(IsthmusError, match="cannot be used"):
+        FeatureCache(tmp_path / "file", "e")

@@ -1,0 +1,199 @@
+"""Generated data: deterministic, truthful, balanced, and split as they say. Fast on invented concepts, slow on real."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from isthmus.data import emoji, scenes, sources
+from isthmus.data.emoji import Concept
+from isthmus.data.scenes import COLOURS, HELD_OUT_LAYOUTS, NUMBERS, Scene, article
+from isthmus.errors import BadData, BadRecipe
+from isthmus.types import Image, Sample, Turn
+
+WHERE = {"left": (0, -1), "right": (0, 1), "above": (-1, 0), "below": (1, 0)}
+SPLITS = [("emoji-captions", s) for s in ("train", "vendor", "concepts")]
+SPLITS += [("emoji-scenes", s) for s in ("train", "vendor", "concepts", "layouts")]
+
+
+@pytest.fixture
+def invented(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty concepts that nobody drew, and a square for each."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pool = tuple(
+        Concept(f"{a}{b}o", f"{i}", emoji.THINGS[0])
+        for i, (a, b) in enumerate(zip(letters * 3, letters[7:] * 4, strict=False))
+    )
+    assert len({concept.name for concept in pool}) == len(pool)
+    monkeypatch.setattr(emoji, "all_concepts", lambda: pool)
+
+    def square(vendor: str, code: str) -> PIL.Image.Image:
+        colour = hashlib.sha256(f"{vendor}/{code}".encode()).digest()[:3]
+        return PIL.Image.new("RGBA", (emoji.SIDE, emoji.SIDE), (*colour, 255))
+
+    monkeypatch.setattr(scenes, "drawing", square)
+
+
+def load(name: str, split: str, count: int = 200, seed: int = 0, **options: Any) -> list[Sample]:
+    return sources.load_split(name, split, count, {"concepts": 40, "unseen": "google"} | options, seed)
+
+
+def scene_of(sample: Sample) -> Scene:
+    scene = sample.media[0].source
+    assert isinstance(scene, Scene)
+    return scene
+
+
+def check_turn(scene: Scene, turn: Turn) -> None:
+    """The answer follows from where things are, worked out here once more."""
+    names = [placed.concept.name for placed in scene.objects]
+    if turn.kind == "name":
+        assert names == [turn.answer]
+    elif turn.kind == "background":
+        assert turn.answer == scene.background
+        assert max(abs(a - b) for a, b in zip(scene.ground, COLOURS[turn.answer], strict=True)) <= 14
+    elif turn.kind == "caption":
+        assert turn.answer == f"{article(names[0])} on a {scene.background} background"
+    elif turn.kind == "objects":
+        assert turn.answer.split(", ") == names
+    elif turn.kind == "yes/no":
+        assert turn.answer == ("yes" if any(turn.question == f"Is there {article(name)}?" for name in names) else "no")
+    elif turn.kind == "count" and "objects" in turn.question:
+        assert turn.answer == NUMBERS[len(names)]
+    elif turn.kind == "count":
+        assert turn.answer == NUMBERS[sum(turn.question == f"How many times is there {article(n)}?" for n in names)]
+    else:
+        assert turn.kind == "relation"
+        word = next(word for word in WHERE if f" {word} " in turn.question)
+        (anchor,) = [p for p in scene.objects if turn.question.endswith(f" the {p.concept.name}?")]
+        axis, sign = (0, WHERE[word][0]) if WHERE[word][0] else (1, WHERE[word][1])
+        place = lambda p: (p.y, p.x)[axis] // (scenes.SIDE / 2)  # row or column of the centre
+        there = {p.concept.name for p in scene.objects if (place(p) - place(anchor)) * sign > 0}
+        assert there == {turn.answer}
+
+
+@pytest.mark.usefixtures("invented")
+@pytest.mark.parametrize(("name", "split"), SPLITS)
+def test_answers_agree_with_the_scene(name: str, split: str) -> None:
+    samples = load(name, split)
+    kinds: Counter[str] = Counter()
+    for sample in samples:
+        for turn in sample.turns:
+            check_turn(scene_of(sample), turn)
+            kinds[turn.kind] += 1
+    assert {"background", "yes/no"} <= kinds.keys()
+    assert kinds["relation" if name == "emoji-scenes" else "caption"] > 0
+
+
+@pytest.mark.usefixtures("invented")
+@pytest.mark.parametrize(("name", "split"), SPLITS)
+def test_yes_is_as_frequent_as_no(name: str, split: str) -> None:
+    answers = Counter(t.answer for s in load(name, split) for t in s.turns if t.kind == "yes/no")
+    assert answers["yes"] == answers["no"] > 0
+
+
+@pytest.mark.usefixtures("invented")
+@pytest.mark.parametrize(("name", "split"), SPLITS)
+def test_everything_follows_from_seed_split_and_index(name: str, split: str) -> None:
+    assert load(name, split) == load(name, split)
+    assert load(name, split, 50) == load(name, split, 200)[:50] or name == "emoji-captions"
+    assert load(name, split)[0].turns != load(name, split, seed=1)[0].turns or split == "concepts"
+    assert len({sample.id for sample in load(name, split)}) == 200
+    pixels = [scene_of(load(name, split, 3)[2])().tobytes() for _ in range(2)]
+    assert pixels[0] == pixels[1]
+
+
+@pytest.mark.usefixtures("invented")
+def test_every_concept_comes_equally_often() -> None:
+    counts = Counter(scene_of(sample).objects[0].concept for sample in load("emoji-captions", "train", 200))
+    assert set(counts.values()) == {5}
+
+
+def check_splits() -> None:
+    for name in ("emoji-captions", "emoji-scenes"):
+        samples = {split: [scene_of(s) for s in load(name, split, 400)] for n, split in SPLITS if n == name}
+        used = {split: {p.concept for s in found for p in s.objects} for split, found in samples.items()}
+        hands = {split: {p.vendor for s in found for p in s.objects} for split, found in samples.items()}
+        asked = {t.question for s in load(name, "train", 400) for t in s.turns}
+        assert hands["train"] == set(emoji.VENDORS) - {"google"}
+        assert hands["vendor"] == {"google"}
+        assert hands["concepts"] == hands["train"]
+        assert used["vendor"] <= used["train"]
+        assert not used["train"] & used["concepts"]
+        held = {f"Is there {article(concept.name)}?" for concept in emoji.concepts(40)[1]}
+        assert not held & asked, "held-out concepts are not even asked about"
+        if "layouts" in samples:
+            places = {split: {tuple(p.cell for p in s.objects) for s in found} for split, found in samples.items()}
+            assert places["layouts"] == set(HELD_OUT_LAYOUTS)
+            assert not places["train"] & set(HELD_OUT_LAYOUTS)
+            assert used["layouts"] <= used["train"]
+            assert hands["layouts"] == hands["train"]
+
+
+@pytest.mark.usefixtures("invented")
+def test_training_never_has_what_is_held_out() -> None:
+    check_splits()
+
+
+@pytest.mark.usefixtures("invented")
+@pytest.mark.parametrize("number", [4, 0, -1, 10_000])
+def test_impossible_numbers_of_concepts(number: int) -> None:
+    with pytest.raises(BadRecipe, match=rf"concepts: {number} is none of 5 to"):
+        load("emoji-captions", "train", concepts=number)
+
+
+def test_requests_that_cannot_be_met() -> None:
+    for name, split, count, options, says in (
+        ("emoji-captionz", "train", 3, {}, "Did you mean 'emoji-captions'"),
+        ("emoji-captions", "layouts", 3, {}, "no split 'layouts'"),
+        ("emoji-captions", "train", None, {}, "say how many samples"),
+        ("easy-vqa", "test", 3, {"turn": 3}, "Known options: none"),
+        ("emoji-scenes", "train", 3, {"turn": "far"}, "valid number"),
+        ("emoji-scenes", "train", 3, {"unseen": "me"}, "Input should be 'google'"),
+    ):
+        with pytest.raises(BadRecipe, match=says):
+            sources.load_split(name, split, count, options)
+
+
+@pytest.mark.parametrize(
+    ("sample", "says"),
+    [
+        (Sample("x", (), (Turn("?", "a"),)), "sample x: has 0 images"),
+        (Sample("x", (Image(b""), Image(b"")), (Turn("?", "a"),)), "sample x: has 2 images"),
+        (Sample("x", (Image(b""),), ()), "sample x: has no turns"),
+        (Sample("x", (Image(b""),), (Turn("what?", " "),)), "sample x: 'what\\?' has no answer"),
+    ],
+)
+def test_samples_that_cannot_be_trained_on(sample: Sample, says: str) -> None:
+    with pytest.raises(BadData, match=says):
+        sources.usable(sample)
+
+
+@pytest.mark.slow
+def test_real_drawings() -> None:
+    check_splits()
+    pool = emoji.all_concepts()
+    assert len({concept.code for concept in pool}) == len(pool)
+    trained, held = emoji.concepts(120)
+    names = [concept.name for concept in (*trained, *held)]
+    assert len(set(names)) == len(names) == 120 + len(held)
+    for vendor in emoji.VENDORS:
+        for concept in (*trained[:3], *held[:3]):
+            picture = emoji.drawing(vendor, concept.code)
+            assert (picture.mode, picture.size) == ("RGBA", (emoji.SIDE, emoji.SIDE))
+            assert picture.getextrema()[3] == (0, 255), "something on nothing"
+    for name, split in SPLITS:
+        for sample in load(name, split, 4):
+            assert scene_of(sample)().size == (scenes.SIDE, scenes.SIDE)
+
+
+@pytest.mark.slow
+def test_easy_vqa_keeps_its_own_split() -> None:
+    train, test = (sources.load_split("easy-vqa", split, 50, {}) for split in ("train", "test"))
+    assert sources.load_split("easy-vqa", "train", 50, {}) == train
+    assert not {str(s.media[0].source) for s in train} & {str(s.media[0].source) for s in test}
+    assert all(turn.kind in ("yes/no", "shape", "colour") for sample in train + test for turn in sample.turns)

@@ -1,0 +1,99 @@
+"""What the documentation says is so: its commands parse, its Python runs, its tables agree with the folders."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+import tiny_run
+import typer
+
+import isthmus
+from isthmus import cli
+from isthmus.data import emoji, scenes
+from isthmus.model import load
+from isthmus.parts import catalog
+from isthmus.registry import names
+from isthmus.train.recipe import load_recipe
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("isthmus ")])
+def test_a_command_parses(line: str) -> None:
+    _, command, *arguments = shlex.split(line, comments=True)
+    group: Any = typer.main.get_command(cli.app)
+    context = group.commands[command].make_context(command, arguments)
+    if context.params.get("recipe"):
+        load_recipe(context.params["recipe"], context.params.get("changes"))
+
+
+def test_make_has_the_targets() -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    asked = [line.split()[1] for line in SHELL if line.startswith("make ")]
+    assert asked == ["demo", "test"]
+    assert set(asked) <= set(targets)
+
+
+def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    folder = tiny_run.save(tmp_path)
+    tiny = {"smollm2-135m-instruct": tmp_path / "llm", "vit-s": tmp_path / "vision"}
+    monkeypatch.setattr("isthmus.parts.get", lambda name: tiny[name])
+    monkeypatch.setattr(isthmus, "load_with_processor", lambda name: load({"default": folder}[name]))
+    monkeypatch.chdir(tmp_path)
+    PIL.Image.new("RGB", (20, 16), "red").save("cat.png")
+    values: dict[str, Any] = {}
+    exec(code, values)
+    assert values["ids"].shape[0] == 1
+
+
+@pytest.mark.parametrize("folder", cli.FOLDERS)
+def test_everything_that_can_be_composed_is_named(folder: str) -> None:
+    table = README.split("## What can be composed today")[1].split("\n## ")[0]
+    missing = [name for name in names(f"isthmus.{folder}") if f"`{name}`" not in table]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", catalog.PARTS)
+def test_the_licence_of_each_part_is_told(name: str) -> None:
+    part = catalog.PARTS[name]
+    (row,) = re.findall(rf"^\| `{name}` \| (.*) \| (.*) \|$", README.split("## Licences")[1], re.MULTILINE)
+    assert row[0].endswith(f"`{part.package.name}` {part.package.version}")
+    assert row[1].split(":")[0] == part.licence
+    assert part.package.name.casefold() in NOTICE.casefold()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_numbers_of_the_generator() -> None:
+    assert emoji.HOLD_OUT_EVERY == 8
+    assert "every eighth is held out" in DATA
+    assert f"{scenes.SIDE} x {scenes.SIDE} pixels" in DATA
+    assert len(scenes.LAYOUTS) == 15
+    assert "Of fifteen layouts three are held out" in DATA
+    assert set(scenes.HELD_OUT_LAYOUTS) == {(0, 3), (1, 2), (1, 2, 3)}, "the diagonals, and all but the upper left"
+    assert len(scenes.COLOURS) == 8
+    assert all(f"`{vendor}`" in DATA for vendor in emoji.VENDORS)
+
+
+@pytest.mark.slow
+def test_the_number_of_concepts() -> None:
+    trained, held = emoji.concepts()
+    assert f"{len(trained) + len(held):,}. " in " ".join(DATA.split()) + " "
+    assert f"{len(trained):,} are trained on and {len(held)} are not" in " ".join(DATA.split())
+    trained, held = emoji.concepts(120)
+    assert f"{len(trained)} are trained on and {len(held)} held out" in " ".join(DATA.split())

@@ -1,0 +1,161 @@
+"""Recipes: whatever is wrong with one is named with its line and the nearest known name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isthmus.errors import BadRecipe
+from isthmus.train.recipe import Lora, find_recipe, load_recipe, shipped
+
+Write = Callable[..., Path]
+EMOJI = """name: e
+model:
+  llm: smollm2-135m-instruct
+  image: {encoder: vit-s, connector: mlp}
+stages:
+  - name: one
+    train: {image.connector: 1e-3}
+    data:
+      emoji-captions: {count: 8, options: {concepts: 9}}
+    steps: 2
+evaluate:
+  held out:
+    data: emoji-captions
+    split: vendor
+    count: 3
+"""
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_shipped_recipes_are_good(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("name: e", "nome: e", 1, "nome: no key 'nome'. Did you mean 'name'?"),
+        ("llm: smol", "lm: smol", 3, "model.lm: no key 'lm'. Did you mean 'llm'? Known: llm, image"),
+        ("encoder: vit-s", "encode: vit-s", 4, "no key 'encode'. Did you mean 'encoder'?"),
+        ("encoder: vit-s", "encoder: vit", 4, "no encoder 'vit'. Did you mean 'vit-s'?"),
+        ("connector: mlp", "connector: mof_mlp", 4, "no connector 'mof_mlp'. Did you mean 'mlp'?"),
+        ("steps: 2", "stepz: 2", 10, "stages.0.stepz: no key 'stepz'. Did you mean 'steps'?"),
+        (
+            "steps: 2",
+            "steps: 2\n    objective: next_token",
+            11,
+            "no objective 'next_token'. Did you mean 'next-token'?",
+        ),
+        ("steps: 2", "steps: 0", 10, "stages.0.steps: Input should be greater than 0, not 0"),
+        ("steps: 2", "steps: many", 10, "valid integer, unable to parse string as an integer, not 'many'"),
+        ("steps: 2", "steps: 2\n    steps: 3", 11, "'steps' stands twice"),
+        ("1e-3", "-1", 7, "stages.0.train.image.connector: Input should be greater than 0, not -1"),
+        ("1e-3", ".nan", 7, "Input should be"),
+        ("1e-3}", "1e-3, llm: {lor: 8, lr: 1}}", 7, "no key 'lor'. Did you mean 'lora'? Known: lora, lr, scale"),
+        ("image.connector: 1", "image.conector: 1", 7, "Did you mean 'image.connector'? Known: llm, image.connector"),
+        ("image.connector: 1", "image.encoder: 1", 7, "no part that can be trained 'image.encoder'"),
+        ("1e-3}", "{lora: 4, lr: 1e-3}}", 7, "a connector is trained whole"),
+        ("emoji-captions: {", "emoji-caption: {", 9, "no data set or folder 'emoji-caption'. Did you mean"),
+        ("count: 8", "cuont: 8", 9, "no key 'cuont'. Did you mean 'count'? Known: count, turns, first, options"),
+        ("count: 8, ", "", 9, "say how many samples with `count`"),
+        (
+            "concepts: 9",
+            "concept: 9",
+            9,
+            "no option 'concept'. Did you mean 'concepts'? Known options: concepts, unseen",
+        ),
+        ("concepts: 9", "unseen: gogle", 9, "options.unseen: emoji-captions: Input should be 'google', 'twitter'"),
+        ("concepts: 9", "concepts: some", 9, "valid integer"),
+        ("split: vendor", "splt: vendor", 14, "no key 'splt'. Did you mean 'split'?"),
+        ("split: vendor", "split: vendors", 14, "no split 'vendors'. Did you mean 'vendor'?"),
+        ("name: one", "name: ../../one", 6, "String should match pattern"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+    path = tmp_path / "e.yaml"
+    assert old in EMOJI
+    path.write_text(EMOJI.replace(old, new, 1))
+    with pytest.raises(BadRecipe) as error:
+        load_recipe(path)
+    assert f"{path}, line {line}: " in str(error.value)
+    assert says in str(error.value)
+
+
+def test_one_mistake_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "e.yaml"
+    path.write_text(EMOJI.replace("1e-3}", "1e-3, llm: {lora: 8, lr: 1, sclae: 3}}"))
+    with pytest.raises(BadRecipe) as error:
+        load_recipe(path)
+    assert str(error.value).count("\n") == 0
+    assert "no key 'sclae'. Did you mean 'scale'?" in str(error.value)
+
+
+def test_equal_stage_names_are_refused(tmp_path: Path) -> None:
+    stage = EMOJI[EMOJI.index("  - name") : EMOJI.index("evaluate")]
+    (path := tmp_path / "e.yaml").write_text(EMOJI.replace(stage, stage * 2))
+    with pytest.raises(BadRecipe, match=r"line 11: stages\.1\.name: another stage is called 'one'"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00", "&a [*a]", "x: " + "[" * 5000])
+def test_what_is_no_recipe(tmp_path: Path, text: str) -> None:
+    (path := tmp_path / "e.yaml").write_text(text)
+    with pytest.raises(BadRecipe):
+        load_recipe(path)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (path := tmp_path / "e.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(BadRecipe, match="not YAML"):
+        load_recipe(path)
+
+
+def test_changes(written: Write) -> None:
+    path = written()
+    recipe = load_recipe(
+        path, ["stages.instruct.steps=4", "stages.0.batch=7", "stages.again.train.llm.lora=3", "seed=9"]
+    )
+    assert [stage.steps for stage in recipe.stages] == [3, 4, 3]
+    assert recipe.stages[0].batch == 7
+    assert recipe.stages[2].train["llm"] == Lora(lora=3, lr=1e-2)
+    assert recipe.stages[1].train["llm"] == Lora(lora=2, lr=1e-2)
+    assert recipe.seed == 9
+
+
+def test_a_change_does_not_leak_through_an_alias() -> None:
+    recipe = load_recipe("demo", ["stages.instruct.data.easy-vqa.count=5"])
+    assert [stage.data["easy-vqa"].count == 5 for stage in recipe.stages] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("stages.instruct.steps", "written key=value"),
+        ("=3", "written key=value"),
+        ("stages.instrct.steps=3", "no entry 'instrct'. Did you mean 'instruct'?"),
+        ("stages.7.steps=3", "or 0 to 2"),
+        ("stagez.0.steps=3", "no key 'stagez'. Did you mean 'stages'?"),
+        ("stages.instruct.stepz=3", "'stages.instruct.stepz=3': stages.1.stepz: no key 'stepz'. Did you mean 'steps'?"),
+        ("stages.instruct.steps=few", "'stages.instruct.steps=few': stages.1.steps: Input should be a valid integer"),
+        ("stages.instruct.steps.more=3", "nothing in which to set 'more'"),
+        ("stages.instruct.steps=[", "not a YAML value"),
+        ("stages=3", "'stages=3': stages: Input should be a valid list"),
+    ],
+)
+def test_bad_changes(written: Write, change: str, says: str) -> None:
+    with pytest.raises(BadRecipe) as error:
+        load_recipe(written(), [change])
+    assert says in str(error.value)
+
+
+def test_names_near_a_shipped_recipe(tmp_path: Path) -> None:
+    for name in ("dem", "recipes/dmo.yaml", "demo.yml"):
+        with pytest.raises(BadRecipe, match="Did you mean 'demo'"):
+            find_recipe(name)
+    with pytest.raises(BadRecipe, match="Known: "):
+        find_recipe("something-else")
+    with pytest.raises(BadRecipe):
+        find_recipe(str(tmp_path))

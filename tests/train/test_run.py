@@ -1,0 +1,196 @@
+"""Whole runs on tiny parts: resumed ones equal uninterrupted ones, and nothing is computed twice."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from isthmus.errors import BadData, BadMedia, BadRecipe, IsthmusError
+from isthmus.model import IsthmusModel, load
+from isthmus.train import check, run, state
+from isthmus.train.loop import Interrupted
+from isthmus.train.objectives import next_token
+from isthmus.train.recipe import Recipe
+from isthmus.types import Image, Sample, Turn
+
+QUIET = Console(quiet=True)
+
+
+def curves(done: run.Run) -> dict[str, list[tuple[int, float]]]:
+    return {name: [(point[0], point[2]) for point in stage.points] for name, stage in done.stages.items()}
+
+
+def weights(done: run.Run) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in done.model.state_dict().items()}
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Ctrl-C during the `after`-th next-token step from now."""
+    call, count = next_token.Objective.__call__, iter(range(1, 10_000))
+
+    def pressed(self: Any, samples: Any, features: Any) -> Any:
+        if next(count) == after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return call(self, samples, features)
+
+    monkeypatch.setattr(next_token.Objective, "__call__", pressed)
+
+
+def test_a_resumed_run_is_bit_for_bit_the_same(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run.train(recipe, tmp_path / "whole", console=QUIET)
+    command = "isthmus train tiny --resume"
+    for after, where in (
+        (5, "step 5 of stage instruct"),
+        (5, "step 10 of stage instruct"),
+        (4, "step 2 of stage again"),
+    ):
+        with monkeypatch.context() as patch:
+            interrupt(patch, after)
+            with pytest.raises(Interrupted, match=f"stopped at {where}; saved. Go on: {command}"):
+                run.train(recipe, tmp_path / "cut", resume=True, command=command, console=QUIET)
+    torch.manual_seed(77)  # nothing may depend on the state that a process happens to be in
+    resumed = run.train(recipe, tmp_path / "cut", resume=True, console=QUIET)
+    assert curves(resumed) == curves(whole)
+    expected = weights(whole)
+    assert weights(resumed).keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(resumed).items())
+    files = [(tmp_path / name / "model/trained.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert files[0] == files[1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_that_is_done_is_put_back(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run.train(recipe, tmp_path / "run", console=QUIET)
+    again = run.train(recipe, tmp_path / "run", resume=True, console=QUIET)
+    assert curves(again) == curves(first)
+    model, _ = load(tmp_path / "run/model", merge=False)
+    for name, tensor in weights(first).items():
+        assert torch.equal(model.state_dict()[name], tensor)
+        assert torch.equal(again.model.state_dict()[name], tensor)
+    with pytest.raises(BadRecipe, match="holds a run already"):
+        run.train(recipe, tmp_path / "run", console=QUIET)
+    with pytest.raises(BadRecipe, match="another recipe"):
+        run.train(recipe.model_copy(update={"seed": 5}), tmp_path / "run", resume=True, console=QUIET)
+
+
+def test_training_teaches(recipe: Recipe, tmp_path: Path) -> None:
+    done = run.train(recipe, tmp_path / "run", console=QUIET)
+    losses = [point[2] for point in done.stages["instruct"].points]
+    assert sum(losses[-4:]) < sum(losses[:4])
+    before = run.composed(recipe)
+    after = weights(done)
+    for name, tensor in before.model.encoders.state_dict().items():
+        assert torch.equal(after[f"encoders.{name}"], tensor), "the encoder is frozen"
+    for name, tensor in before.model.llm.state_dict().items():
+        stem, _, last = name.rpartition(".")
+        kept = after.get(f"llm.{name}", after.get(f"llm.{stem}.base_layer.{last}"))
+        assert kept is not None
+        assert torch.equal(kept, tensor), "LoRA leaves the LLM's own weights"
+
+
+def test_features_are_computed_once(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    encode = IsthmusModel.encode
+    monkeypatch.setattr(
+        IsthmusModel, "encode", lambda self, kind, media: seen.append(len(media)) or encode(self, kind, media)
+    )
+    run.train(recipe, tmp_path / "one", console=QUIET)
+    assert sum(seen) == 10  # of twelve images two are held out
+    seen.clear()
+    run.train(recipe, tmp_path / "two", console=QUIET)
+    assert not seen
+
+
+def test_ctrl_c_outside_the_loop_says_how_to_go_on(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*args: Any, **kwargs: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "features", pressed)
+    with pytest.raises(Interrupted, match="Go on: isthmus train tiny --resume"):
+        run.train(recipe, tmp_path / "run", command="isthmus train tiny --resume", console=QUIET)
+
+
+def test_a_full_disk_while_training(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state, "save_file", full)
+    with pytest.raises(IsthmusError, match="No space left on device"):
+        run.train(recipe, tmp_path / "run", console=QUIET)
+
+
+def test_bad_pictures_are_named_before_training(recipe: Recipe, pictures: Path, tmp_path: Path) -> None:
+    whole = (pictures / "blue.png").read_bytes()
+    (pictures / "blue.png").write_bytes(whole[:40])
+    with pytest.raises(BadMedia, match=r"blue\.png: "):
+        run.train(recipe, tmp_path / "run", console=QUIET)
+    (pictures / "blue.png").write_bytes(whole)
+    run.train(recipe, tmp_path / "run", resume=True, console=QUIET)
+
+
+def test_another_adapter_size_in_a_later_stage_is_refused(facts: dict[str, Any], tmp_path: Path) -> None:
+    facts["stages"][2]["train"] = {"llm": {"lora": 4, "lr": 1e-2}}
+    for stage in facts["stages"]:
+        stage["steps"] = 1
+    with pytest.raises(BadRecipe, match="keep one size"):
+        run.train(Recipe.model_validate(facts), tmp_path / "run", console=QUIET)
+
+
+def test_encoders_stay_frozen(recipe: Recipe) -> None:
+    model = run.composed(recipe).model
+    with pytest.raises(BadRecipe, match="stays frozen"):
+        run.group(model, "image.encoder", 1e-3)
+
+
+def test_a_turn_longer_than_the_llm_is_named(recipe: Recipe) -> None:
+    done = run.composed(recipe)
+    long = Sample("essay", (Image(b""),), (Turn("What is this?", "word " * 500),))
+    with pytest.raises(BadData, match=r"sample essay: a turn of \d+ tokens, the LLM takes 256"):
+        next_token.Objective(done.model, done.processor, [long], torch.zeros(1))
+
+
+def test_check_prints_everything_and_trains_nothing(recipe: Recipe, tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    check.check(recipe, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for fact in (
+        "stage 2 of 3: instruct",
+        "10 samples",
+        "<image>x4",
+        "12 placeholders = 12 soft tokens (3 images x 4, D=32)",
+        "image.connector: 4,",
+        "llm: ",
+        "of them supervised",
+        "memory   about",
+    ):
+        assert fact in text, fact
+    supervised = text[text.index("[ ") : text.index(" ]", text.index("[ "))]
+    assert supervised.endswith("<|im_end|>")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_recipe_on_the_real_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from isthmus.train.recipe import load_recipe
+
+    changes = [f"stages.{name}.steps=2" for name in ("warm-start", "pretrain", "instruct")]
+    for number in range(3):
+        for data, count in (("emoji-captions", 8), ("emoji-scenes", 4), ("easy-vqa", 4)):
+            changes.append(f"stages.{number}.data.{data}.count={count}")
+    recipe = load_recipe("demo", changes)
+    whole = run.train(recipe, tmp_path / "whole", console=QUIET)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3)
+        with pytest.raises(Interrupted):
+            run.train(recipe, tmp_path / "cut", console=QUIET)
+    assert curves(run.train(recipe, tmp_path / "cut", resume=True, console=QUIET)) == curves(whole)
