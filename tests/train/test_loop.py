@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,16 @@ def test_a_part_without_gradient_is_an_error(tmp_path: Path) -> None:
     groups = [{"name": "w", "params": [toy.weight], "lr": 0.1}, {"name": "llm", "params": [toy.idle], "lr": 0.1}]
     with pytest.raises(BadRecipe, match="gives llm no gradient"):
         run(toy, tmp_path, groups=groups)
+
+
+def test_ctrl_c_after_the_last_step_is_not_lost(tmp_path: Path) -> None:
+    class Late(Toy):
+        def finish(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(loop.Interrupted, match="at the end of stage toy; saved"):
+        run(Late(), tmp_path)
+    assert run(Toy(), tmp_path, resume=True).step == 12
 
 
 def test_the_schedule() -> None:

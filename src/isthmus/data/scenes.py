@@ -115,7 +115,8 @@ def compose(
 def questions(scene: Scene, rng: random.Random, pool: Sequence[Concept]) -> list[Turn]:
     """Every kind of question that the scene can answer, one of each, yes and no equally often."""
     names = [placed.concept.name for placed in scene.objects]
-    absent = rng.choice([concept.name for concept in pool if concept.name not in names])
+    groups = {placed.concept.group for placed in scene.objects}  # an owl is a bird too: absent things are of other groups
+    absent = rng.choice([concept.name for concept in pool if concept.group not in groups] or _others(pool, names))
     turns = [
         Turn("What colour is the background?", scene.background, "background"),
         Turn(f"Is there {article(rng.choice(names))}?", "yes", "yes/no"),
@@ -131,6 +132,10 @@ def questions(scene: Scene, rng: random.Random, pool: Sequence[Concept]) -> list
         Turn(f"How many times is there {article(counted)}?", NUMBERS[names.count(counted)], "count"),
     ]
     return turns + [turn for turn in _relations(scene) if rng.random() < 0.5]
+
+
+def _others(pool: Sequence[Concept], names: Sequence[str]) -> list[str]:
+    return [concept.name for concept in pool if concept.name not in names]
 
 
 def _relations(scene: Scene) -> list[Turn]:

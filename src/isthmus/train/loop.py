@@ -28,7 +28,7 @@ SAVE_EVERY = 120.0  # seconds between checkpoints
 FLOOR = 0.05  # the learning rate's last value over its peak
 
 
-class Interrupted(IsthmusError):  # noqa: N818
+class Interrupted(IsthmusError):
     """Ctrl-C: everything is saved, and the message says how to go on."""
 
 
@@ -107,6 +107,8 @@ def run_stage(
                 raise Interrupted(f"stopped at step {done.step} of stage {stage.name}; saved. Go on: {how_to_resume}")
         objective.finish()
         state.save(folder, trained, None, done)
+        if stopping:  # pressed after the last step
+            raise Interrupted(f"stopped at the end of stage {stage.name}; saved. Go on: {how_to_resume}")
     return done
 
 

@@ -129,10 +129,9 @@ def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
             add_lora(model, where, how.lora, how.lora * how.scale)
         if (there := model.config.adapters[where]) != wanted:
             raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one size")
-        weights = [weight.requires_grad_(True) for name, weight in module.named_parameters() if ".lora_" in name]
-    else:
-        weights = unfreeze(model, where)
-    return {"name": where, "params": weights, "lr": how.lr if isinstance(how, Lora) else how}
+        adapter = [weight for name, weight in module.named_parameters() if ".lora_" in name]
+        return {"name": where, "params": [weight.requires_grad_(True) for weight in adapter], "lr": how.lr}
+    return {"name": where, "params": unfreeze(model, where), "lr": how}
 
 
 @torch.no_grad()

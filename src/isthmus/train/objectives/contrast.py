@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
+from isthmus.errors import BadData
 from isthmus.types import Sample
 
 ABOUT = "warm start: pooled soft tokens pick out the embeddings of the words that name the picture"
@@ -35,6 +36,8 @@ class Objective:
         self.connector, self.features = model.connectors["image"], features
         embeddings = model.get_input_embeddings().weight.detach()
         words = sorted({word for sample in samples for word in names(sample)})
+        if not words:
+            raise BadData(f"contrast: no sample has a turn of the kinds {', '.join(NAMING)}, whose words name it")
         self.index = {word: place for place, word in enumerate(words)}
         means = [embeddings[processor.template.plain(f" {word}")].mean(0) for word in words]
         table = torch.stack(means)
