@@ -115,7 +115,9 @@ def compose(
 def questions(scene: Scene, rng: random.Random, pool: Sequence[Concept]) -> list[Turn]:
     """Every kind of question that the scene can answer, one of each, yes and no equally often."""
     names = [placed.concept.name for placed in scene.objects]
-    groups = {placed.concept.group for placed in scene.objects}  # an owl is a bird too: absent things are of other groups
+    groups = {
+        placed.concept.group for placed in scene.objects
+    }  # an owl is a bird, too
     absent = rng.choice([concept.name for concept in pool if concept.group not in groups] or _others(pool, names))
     turns = [
         Turn("What colour is the background?", scene.background, "background"),

@@ -31,16 +31,23 @@ def ask_all(run: Run, checks: dict[str, Check], seed: int = 0) -> tuple[list[Ans
     shown: dict[str, Sample] = {}
     for name, check in checks.items():
         samples = load_split(check.data, check.split, check.count, check.options, seed + 1)
-        answers += ask(run, name, samples, check.kinds, seed)
+        answers += ask(run, name, samples, check.kinds, seed, check.swapped)
         shown |= {sample.id: sample for sample in samples}
     return answers, shown
 
 
-def ask(run: Run, benchmark: str, samples: Sequence[Sample], kinds: Sequence[str] | None, seed: int) -> list[Answer]:
+def ask(
+    run: Run,
+    benchmark: str,
+    samples: Sequence[Sample],
+    kinds: Sequence[str] | None,
+    seed: int,
+    swapped: int | None = None,
+) -> list[Answer]:
     """Greedy answers to the samples' turns (of some kinds only, if given).
 
-    Each question is asked twice: with its picture, and with the picture of another sample of the benchmark, which
-    shows how much could be answered without looking.
+    The questions of `swapped` samples (all, if None) are asked twice: with their picture, and with that of another
+    sample, which shows how much could be answered without looking.
     """
     asked = [replace(s, turns=tuple(t for t in s.turns if not kinds or t.kind in kinds)) for s in samples]
     asked = [sample for sample in asked if sample.turns]
@@ -48,13 +55,16 @@ def ask(run: Run, benchmark: str, samples: Sequence[Sample], kinds: Sequence[str
         raise BadRecipe(f"{benchmark}: no question of the kinds {', '.join(kinds or ())} in its samples")
     seen = features(run, asked, benchmark)
     said = _answers(run, asked, seen, benchmark)
-    blind: list[str] | list[None] = [None] * len(said)
-    if len(asked) > 1:
-        blind = _answers(run, asked, seen[another(len(asked), random.Random(f"{seed}/{benchmark}"))], "swapped")
-    turns = [(sample, turn) for sample in asked for turn in sample.turns]
+    rng = random.Random(f"{seed}/{benchmark}")
+    again = sorted(rng.sample(range(len(asked)), min(len(asked), swapped or len(asked))))
+    blind: dict[tuple[str, Turn], str] = {}
+    if len(again) > 1:
+        some, others = [asked[i] for i in again], [again[i] for i in another(len(again), rng)]
+        turns = [(sample.id, turn) for sample in some for turn in sample.turns]
+        blind = dict(zip(turns, _answers(run, some, seen[others], "swapped"), strict=True))
     return [
-        Answer(sample.id, benchmark, turn.kind, turn.question, turn.answer, own, other)
-        for (sample, turn), own, other in zip(turns, said, blind, strict=True)
+        Answer(sample.id, benchmark, turn.kind, turn.question, turn.answer, own, blind.get((sample.id, turn)))
+        for (sample, turn), own in zip(((s, t) for s in asked for t in s.turns), said, strict=True)
     ]
 
 

@@ -86,12 +86,16 @@ class Stage(Strict):
 
 
 class Check(Strict):
-    """One benchmark of the evaluation: a data set's split, and how many of its samples."""
+    """One benchmark of the evaluation: a data set's split, and how many of its samples.
+
+    `swapped` samples (all, if not given) are asked a second time with the picture of another one.
+    """
 
     data: str
     split: str
     count: int | None = Field(default=None, gt=0)
     kinds: list[str] | None = None
+    swapped: int | None = Field(default=None, ge=2)
     options: dict[str, Any] = Field(default_factory=dict)
 
 

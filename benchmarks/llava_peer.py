@@ -1,0 +1,167 @@
+"""The peer of `training_step.py`: the same model as transformers' own Llava, trained by transformers' own `Trainer`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import LlavaConfig, LlavaForConditionalGeneration, Trainer, TrainerCallback, TrainingArguments
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from isthmus.connectors.mlp import Connector
+from isthmus.data.packing import Row, Template, pack
+from isthmus.media import load
+from isthmus.train.recipe import Lora, Stage
+from isthmus.train.run import Run
+from isthmus.types import IGNORE_INDEX, Sample
+
+IMAGE = "<repo_name>"  # a token that no text here has: Llava looks its placeholder up, so it must be in the vocabulary
+
+
+class Tower(nn.Module):
+    """An encoder whose patch features are standardised and shuffled as our connector does it before its layers."""
+
+    def __init__(self, encoder: nn.Module, connector: Connector) -> None:
+        super().__init__()
+        self.encoder, self.shuffle = encoder, connector.shuffle
+        self.register_buffer("mean", connector.mean)
+        self.register_buffer("std", connector.std)
+
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """Features [B, M, D r^2] as the last of the hidden states, where Llava looks for them."""
+        x_BND = self.encoder(pixel_values).last_hidden_state[:, 1:]
+        return BaseModelOutputWithPooling(hidden_states=(self.shuffle((x_BND - self.mean) / self.std),))
+
+
+class Scaled(nn.Module):
+    """A linear layer with our connector's gain and offset: the same parameters, so that both learn alike."""
+
+    def __init__(self, linear: nn.Linear, gain: nn.Parameter, offset: Tensor) -> None:
+        super().__init__()
+        self.linear, self.gain = linear, gain
+        self.register_buffer("offset", offset)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's outputs, scaled and moved."""
+        return self.linear(x) * self.gain + self.offset
+
+
+class Peer:
+    """Llava built from the modules of `run` (not copies of them), LoRA by PEFT, and its training."""
+
+    def __init__(self, run: Run, stage: Stage, seed: int) -> None:
+        ours, connector = run.model, run.model.connectors["image"]
+        image = run.processor.tokenizer.convert_tokens_to_ids(IMAGE)
+        self.run, self.stage = run, stage
+        self.template: Template = dataclasses.replace(run.processor.template, placeholders={"image": image})
+        config = LlavaConfig(
+            vision_config=ours.encoders["image"].config,
+            text_config=ours.llm.config,
+            image_token_index=image,
+            image_seq_length=connector.num_tokens,
+            vision_feature_layer=-1,
+            vision_feature_select_strategy="full",
+        )
+        with torch.device("meta"):
+            model = LlavaForConditionalGeneration(config)
+        model.model.vision_tower = Tower(ours.encoders["image"], connector)
+        projector = model.model.multi_modal_projector
+        projector.linear_1 = connector.linear_1
+        projector.linear_2 = Scaled(connector.linear_2, connector.gain, connector.offset)
+        model.model.language_model, model.lm_head = ours.llm.model, ours.llm.lm_head
+        assert not any(p.is_meta for p in (*model.parameters(), *model.buffers()))
+        torch.manual_seed(seed)
+        how = stage.train["llm"]
+        assert isinstance(how, Lora)
+        lora = LoraConfig(r=how.lora, lora_alpha=how.lora * how.scale, target_modules=r".*language_model\..*_proj")
+        self.model = get_peft_model(model, lora)
+        projector.requires_grad_(True)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": list(projector.parameters()), "lr": stage.train["image.connector"]},
+                {"params": self.adapter(), "lr": how.lr},
+            ],
+            weight_decay=0.0,
+        )
+        self.pixels: dict[str, Tensor] = {}
+
+    def adapter(self) -> list[nn.Parameter]:
+        """LoRA's weights, in the order of the LLM's layers."""
+        return [weight for name, weight in self.model.named_parameters() if re.search(r"\.lora_[AB]\.", name)]
+
+    def prepare(self, steps: Sequence[Sequence[Sample]]) -> None:
+        """Keep the pictures' pixels in memory, so that drawing and resizing them are no part of the peer's time."""
+        for sample in (sample for step in steps for sample in step if sample.id not in self.pixels):
+            self.pixels[sample.id] = self.run.processor.preprocess([load(sample.media[0])])[0]
+
+    def rows(self, step: Sequence[Sample]) -> Iterator[tuple[Row, Tensor]]:
+        """One example for each pair: its tokens with the picture's placeholders, and the pixels."""
+        for sample in step:
+            for turn in sample.turns:
+                yield pack(Sample(sample.id, sample.media, (turn,)), self.template), self.pixels[sample.id]
+
+    def collate(self, steps: Sequence[Sequence[Sample]]) -> dict[str, Tensor]:
+        """The batch of one step, padded on the right."""
+        rows, pixels = zip(*self.rows([sample for step in steps for sample in step]), strict=True)
+        length = max(len(row.ids) for row in rows)
+        fill = [length - len(row.ids) for row in rows]
+        return {
+            "input_ids": torch.tensor([row.ids + [0] * n for row, n in zip(rows, fill, strict=True)]),
+            "labels": torch.tensor([row.labels + [IGNORE_INDEX] * n for row, n in zip(rows, fill, strict=True)]),
+            "attention_mask": torch.tensor([[1] * (length - n) + [0] * n for n in fill]),
+            "pixel_values": torch.stack(pixels),
+        }
+
+    def fit(self, steps: Sequence[Sequence[Sample]], rate: Callable[[int], float]) -> tuple[float, float]:
+        """Train on the pairs of each of our steps in turn; wall and CPU seconds of the steps themselves.
+
+        `Trainer`'s start is not counted, nor is its fetching of the first batch.
+        """
+        self.prepare(steps)
+        clock = Clock(len(steps))
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = TrainingArguments(
+                folder, max_steps=len(steps), per_device_train_batch_size=1, train_sampling_strategy="sequential",
+                max_grad_norm=self.stage.clip, remove_unused_columns=False, use_cpu=True, dataloader_pin_memory=False,
+                save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True,
+            )  # fmt: skip
+            schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+            trainer = Trainer(
+                self.model, arguments, self.collate, train_dataset=list(steps),
+                optimizers=(self.optimizer, schedule), callbacks=[clock],
+            )  # fmt: skip
+            trainer.train()
+        return clock.wall, clock.cpu
+
+    @torch.no_grad()
+    def loss(self, sample: Sample) -> list[float]:
+        """The loss of each pair of a sample: the mean over its answer's tokens."""
+        self.prepare([[sample]])
+        self.model.eval()
+        each = (Sample(sample.id, sample.media, (turn,)) for turn in sample.turns)
+        return [self.model(**self.collate([[one]])).loss.item() for one in each]
+
+
+class Clock(TrainerCallback):
+    """Seconds from the beginning of the first step to the end of the last one."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.wall, self.cpu = steps, 0.0, 0.0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start, before the first step."""
+        if state.global_step == 0:
+            self.wall, self.cpu = -time.perf_counter(), -time.process_time()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop, after the last step."""
+        if state.global_step == self.steps:
+            self.wall += time.perf_counter()
+            self.cpu += time.process_time()

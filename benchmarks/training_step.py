@@ -1,0 +1,344 @@
+"""How fast is our training step beside the same model in transformers' Llava, trained by transformers' `Trainer`?
+
+    python benchmarks/training_step.py [--quick]      writes benchmarks/results/training_step.json
+
+Both train stage 2 of the recipe `demo`: the same starting weights (the connector after a short warm start), the same
+question-answer pairs step by step, the same LoRA, AdamW, learning rates and clipping, fp32, the same threads. Ours is
+`run_stage` as the demo calls it. The peer (`llava_peer.py`) is the ordinary way: one picture and one pair an example,
+pixels through the frozen encoder every step, rows padded on the right, logits at every position.
+
+Text tokens are those of question, template and answer, counted alike for both; slots of pictures are not. The two take
+turns in one process, and figures are medians over the turns; CPU seconds say the same where other programs share the
+machine. `--quick` leaves out the training that compares losses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from llava_peer import Peer
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from isthmus.data.packing import collate, pack
+from isthmus.registry import find
+from isthmus.train.loop import rate, run_stage
+from isthmus.train.mixture import Mixture, stage_samples
+from isthmus.train.order import Order
+from isthmus.train.recipe import Lora, Recipe, Stage, load_recipe
+from isthmus.train.run import Run, composed, features, group
+from isthmus.types import IGNORE_INDEX, Sample
+
+RESULT = Path(__file__).parent / "results" / "training_step.json"
+PEER = "transformers LlavaForConditionalGeneration + Trainer"
+ROUNDS, BURST = 5, 5  # turns of each side, the first of which is not counted; steps of a turn
+WARM_START = 100  # steps; the demo's own has more, and no more is needed for a loss worth comparing
+TRAIN, HELD_OUT = 150, 60  # pairs
+Steps = list[list[Sample]]
+
+
+@dataclasses.dataclass
+class Bench:
+    """Stage 2 of the demo, ready to run: what every measurement starts from."""
+
+    recipe: Recipe
+    stage: Stage
+    mixture: Mixture
+    run: Run
+
+    def plan(self, steps: int) -> Steps:
+        """The samples, with the turns drawn, of our first steps: as `run_stage` draws them."""
+        order = Order(self.mixture.lengths, self.stage.batch, f"{self.recipe.seed}/{self.stage.name}")
+        rngs = [random.Random(f"{self.recipe.seed}/{self.stage.name}/{place}") for place in range(steps)]
+        return [self.mixture.pick(order[place], rng) for place, rng in enumerate(rngs)]
+
+    def fit(self, steps: int, expected: Steps, between: Any = None) -> None:
+        """Train our side for some steps, which must be the `expected` ones."""
+        stage = self.stage.model_copy(update={"steps": steps, "warmup": min(self.stage.warmup, steps // 5)})
+        self.run.model.requires_grad_(False)
+        torch.manual_seed(self.recipe.seed)
+        groups = [group(self.run.model, where, how) for where, how in stage.train.items()]
+        self.run.model.train()
+        objective = find("isthmus.train.objectives", stage.objective).Objective(
+            self.run.model, self.run.processor, self.mixture.samples, self.mixture.features
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            run_stage(
+                stage, Watched(objective, expected, between), self.mixture, groups, Path(folder) / "stage",
+                seed=self.recipe.seed, console=Console(quiet=True),
+            )  # fmt: skip
+
+    @torch.no_grad()
+    def loss(self, sample: Sample) -> list[float]:
+        """The loss of each pair of a sample, all packed behind one prefix as in training."""
+        self.run.model.eval()
+        index = next(i for i, other in enumerate(self.mixture.samples) if other.id == sample.id)
+        row = pack(sample, self.run.processor.template)
+        losses = []
+        for number in range(1, len(sample.turns) + 1):
+            pairs = zip(row.labels, row.segments, strict=True)
+            alone = [label if segment == number else IGNORE_INDEX for label, segment in pairs]
+            batch = collate([dataclasses.replace(row, labels=alone)], pad=0)
+            features = {"image": self.mixture.features[index : index + 1].float()}
+            losses.append(self.run.model(features=features, use_cache=False, **batch).loss.item())
+        return losses
+
+
+class Watched:
+    """An objective that sees to it that steps are the planned ones, and lets `between` act between bursts."""
+
+    def __init__(self, objective: Any, expected: Steps, between: Any = None) -> None:
+        self.objective, self.expected, self.between, self.step = objective, expected, between, 0
+
+    def __call__(self, samples: Sequence[Sample], features: Tensor) -> tuple[Tensor, int]:
+        """The objective's own loss."""
+        assert [(s.id, s.turns) for s in samples] == [(s.id, s.turns) for s in self.expected[self.step]]
+        if self.between and self.step % BURST == 0:
+            self.between(self.step)
+        self.step += 1
+        return self.objective(samples, features)  # type: ignore[no-any-return]
+
+    def finish(self) -> None:
+        """The last burst ends."""
+        if self.between:
+            self.between(self.step)
+
+
+def bench(connector: Path) -> Bench:
+    """Parts, data and features of stage 2, with the connector of `connector`; a short warm start writes it."""
+    recipe = load_recipe("demo")
+    first, stage = recipe.stages[0], recipe.stages[-1]
+    run, (samples, mixes) = composed(recipe), stage_samples(stage, recipe.seed)
+    mixture = Mixture(samples, mixes, features(run, samples, console=Console(quiet=True)))
+    module = run.model.connectors["image"]
+    if not connector.exists():
+        warm, mixes = stage_samples(first, recipe.seed)
+        data = Mixture(warm, mixes, mixture.features if warm == samples else features(run, warm))
+        objective = find("isthmus.train.objectives", first.objective).Objective(
+            run.model, run.processor, warm, data.features
+        )
+        run.model.requires_grad_(False)
+        groups = [group(run.model, where, how) for where, how in first.train.items()]
+        run_stage(
+            first.model_copy(update={"steps": WARM_START}), objective, data, groups, connector.parent / "warm",
+            seed=recipe.seed, console=Console(quiet=True),
+        )  # fmt: skip
+        save_file({name: t.contiguous() for name, t in module.state_dict().items()}, connector)
+    module.load_state_dict(load_file(connector))
+    return Bench(recipe, stage, mixture, run)
+
+
+def pair_tokens(ours: Bench, steps: Steps) -> int:
+    """Text tokens of the pairs: question, template and answer."""
+    rows = [pack(sample, ours.run.processor.template) for step in steps for sample in step]
+    return sum(segment > 0 for row in rows for segment in row.segments)
+
+
+def alone(steps: Steps) -> Steps:
+    """Every pair as a sample of its own: what the peer runs."""
+    return [[Sample(s.id, s.media, (turn,)) for s in step for turn in s.turns] for step in steps]
+
+
+def flops(ours: Bench, steps: Steps, *, peer: bool) -> float:
+    """Floating-point operations of the matrix products that the model needs for these steps, padding left out.
+
+    A weight takes 2 a token forward, 2 backward to its input, and 2 more for its own gradient where it is trained; the
+    connector's first layer has no gradient to its input. Attention takes 4 D for every pair of positions that see each
+    other forward and 8 D backward, and the head's weights 4 at each position that has logits.
+    """
+    model, config = ours.run.model, ours.run.model.config.get_text_config()
+    connector, how = model.connectors["image"], ours.stage.train["llm"]
+    assert isinstance(how, Lora)
+    width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads * config.head_dim
+    kv = config.num_key_value_heads * config.head_dim
+    shapes = [(width, heads), (width, kv), (width, kv), (heads, width)]
+    shapes += [(width, config.intermediate_size)] * 2 + [(config.intermediate_size, width)]
+    per_token = layers * sum(4 * i * o + 6 * how.lora * (i + o) for i, o in shapes)
+    first, second = connector.linear_1.weight.numel(), connector.linear_2.weight.numel()
+    own = model.config.image_config
+    patches = ours.mixture.features.shape[1]
+    encoder = patches * 2 * own.num_channels * own.patch_size**2 * own.hidden_size
+    encoder += (patches + 1) * own.num_hidden_layers * 2 * (4 + 2 * own.mlp_ratio) * own.hidden_size**2
+    encoder += (patches + 1) ** 2 * own.num_hidden_layers * 4 * own.hidden_size
+    total = 0.0
+    for sample in (sample for step in (alone(steps) if peer else steps) for sample in step):
+        row = pack(sample, ours.run.processor.template)
+        prefix = row.segments.count(0)
+        turns = [row.segments.count(number) for number in range(1, len(sample.turns) + 1)]
+        seen = prefix * (prefix + 1) / 2 + sum(n * prefix + n * (n + 1) / 2 for n in turns)
+        with_logits = len(row.ids) if peer else sum(label != IGNORE_INDEX for label in row.labels)
+        total += per_token * len(row.ids) + 12 * heads * layers * seen + 4 * width * config.vocab_size * with_logits
+        total += connector.num_tokens * (4 * first + 6 * second) + (encoder if peer else 0)
+    return total
+
+
+def matmul(rows: int, inner: int, columns: int, seconds: float = 0.25) -> tuple[float, float]:
+    """GFLOP of `torch.mm` in fp32 per wall second and per CPU second."""
+    a, b = torch.randn(rows, inner), torch.randn(inner, columns)
+    a @ b
+    done, wall, cpu = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < seconds:
+        a @ b
+        done += 1
+    work = 2e-9 * rows * inner * columns * done
+    return work / (time.perf_counter() - wall), work / (time.process_time() - cpu)
+
+
+def start_losses(ours: Bench, peer: Peer, steps: Steps) -> tuple[float, float, float]:
+    """Mean loss over the pairs of some samples on each side, and the largest difference of a pair."""
+    samples = [sample for step in steps for sample in step]
+    mine = [loss for sample in samples for loss in ours.loss(sample)]
+    theirs = [loss for sample in samples for loss in peer.loss(sample)]
+    gap = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
+    return sum(mine) / len(mine), sum(theirs) / len(theirs), gap
+
+
+def throughput(ours: Bench, peer: Peer) -> dict[str, Any]:
+    """Medians over the bursts: tokens and GFLOP per second of wall and of CPU for each side, and of `torch.mm`."""
+    plan = ours.plan(ROUNDS * BURST)
+    bursts = [plan[i : i + BURST] for i in range(0, len(plan), BURST)]
+    seconds: dict[str, list[tuple[float, float]]] = {"ours": [], "peer": [], "matmul": []}
+    began = [0.0, 0.0]
+
+    def between(step: int) -> None:
+        if step:
+            seconds["ours"].append((time.perf_counter() - began[0], time.process_time() - began[1]))
+            seconds["peer"].append(peer.fit(bursts[step // BURST - 1], lambda _: 0.1))
+            seconds["matmul"].append(matmul(1024, 1024, 1024))
+        began[:] = time.perf_counter(), time.process_time()
+
+    ours.fit(len(plan), plan, between)
+    found: dict[str, Any] = {"matmul": [median(column) for column in zip(*seconds["matmul"][1:], strict=True)]}
+    for side in ("ours", "peer"):
+        for name, work in (("tokens", pair_tokens), ("gflop", lambda o, s: flops(o, s, peer=side == "peer") / 1e9)):  # noqa: B023
+            rates = [
+                [work(ours, burst) / t for t in taken] for burst, taken in zip(bursts, seconds[side], strict=True)
+            ]
+            found[side, name] = [median(column) for column in zip(*rates[1:], strict=True)]
+    return found
+
+
+def memory(side: str, connector: Path) -> float:
+    """Peak resident memory [MB] of one side training for a burst, in a process of its own."""
+    command = [sys.executable, __file__, "--side", side, "--connector", str(connector)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def one_side(side: str, connector: Path) -> None:
+    """What `memory` runs."""
+    ours = bench(connector)
+    plan = ours.plan(BURST)
+    if side == "ours":
+        ours.fit(BURST, plan)
+    else:
+        peer = Peer(ours.run, ours.stage, ours.recipe.seed)
+        ours.mixture.features = torch.empty(0)
+        peer.fit(plan, lambda _: 0.1)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def losses_after(connector: Path) -> tuple[float, float, int, int]:
+    """Mean held-out loss of each side after training on the same pairs, and the numbers of pairs."""
+    ours = bench(connector)
+    peer = Peer(copy.deepcopy(ours.run), ours.stage, ours.recipe.seed)
+    plan = ours.plan(TRAIN)
+    train = up_to(plan, TRAIN)
+    test = up_to(plan[len(train) :], HELD_OUT)
+    ours.fit(len(train), train)
+    warmup = min(ours.stage.warmup, len(train) // 5)
+    peer.fit(train, lambda step: rate(min(step, len(train) - 1), len(train), warmup))
+    mine, theirs, _ = start_losses(ours, peer, test)
+    return mine, theirs, pairs(train), pairs(test)
+
+
+def up_to(steps: Steps, count: int) -> Steps:
+    """The first steps that have `count` pairs together."""
+    return next(steps[:n] for n in range(1, len(steps) + 1) if pairs(steps[:n]) >= count)
+
+
+def pairs(steps: Steps) -> int:
+    """How many question-answer pairs the steps hold."""
+    return sum(len(sample.turns) for step in steps for sample in step)
+
+
+def machine() -> str:
+    """CPU model, cores, threads, torch: no names of hosts or folders."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    cores = len(models) or torch.get_num_threads()
+    cpu = models[0] if models else platform.processor() or platform.machine()
+    return f"{cpu}, {cores} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def row(name: str, ours: float, peer: float, unit: str) -> dict[str, Any]:
+    """One result; of what should be small (loss, memory, arithmetic) the ratio is turned round."""
+    ours, peer = float(f"{ours:.5g}"), float(f"{peer:.5g}")
+    ratio = round(peer / ours if unit in ("loss", "MB", "MFLOP") else ours / peer, 3)
+    found = {"name": name, "ours": ours, "peer": peer, "peer_name": PEER, "ratio": ratio, "unit": unit}
+    print(f"{name:<64} ours {ours:<9g} peer {peer:<9g} ratio {ratio:<6g} {unit}", flush=True)
+    return found | {"machine": machine()}
+
+
+def main() -> None:
+    """Measure, print, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="leave out the training that compares losses")
+    parser.add_argument("--side", choices=("ours", "peer"), help=argparse.SUPPRESS)
+    parser.add_argument("--connector", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        return one_side(options.side, options.connector)
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(Path(folder) / "connector.safetensors", options.quick)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def measure(connector: Path, quick: bool) -> list[dict[str, Any]]:
+    """Every row of the result."""
+    ours = bench(connector)
+    peer = Peer(copy.deepcopy(ours.run), ours.stage, ours.recipe.seed)
+    some = ours.plan(3)
+    mine, theirs, gap = start_losses(ours, peer, some)
+    print(f"at the start, the largest difference in a pair's loss: {gap:.1e} over {pairs(some)} pairs")
+    assert gap < 1e-4, "the two sides are not the same model"
+    results = [row(f"loss at the start, {pairs(some)} pairs, no pair further apart than 1e-4", mine, theirs, "loss")]
+    found = throughput(ours, peer)
+    mm = found["matmul"]
+    print(f"torch.mm 1024: {mm[0]:.0f} GFLOP a second, {mm[1]:.0f} a CPU second")
+    for k, per in enumerate(("second", "CPU second")):
+        what = f"question-answer text tokens per {per} of training"
+        results.append(row(what, found["ours", "tokens"][k], found["peer", "tokens"][k], f"tokens/{per}"))
+    plan = ours.plan(ROUNDS * BURST)
+    each = [flops(ours, plan, peer=peer) / 1e6 / pair_tokens(ours, plan) for peer in (False, True)]
+    results.append(row("arithmetic of a training step per text token", each[0], each[1], "MFLOP"))
+    for k, per in enumerate(("wall", "CPU")):
+        shares = [found[side, "gflop"][k] / mm[k] for side in ("ours", "peer")]
+        results.append(row(f"share of the measured matrix-multiply peak, by {per} seconds", *shares, "share"))
+    del ours, peer
+    results.append(row("peak memory of training", memory("ours", connector), memory("peer", connector), "MB"))
+    if not quick:
+        mine, theirs, trained, tested = losses_after(connector)
+        results.append(row(f"held-out loss after {trained} pairs, on {tested} others", mine, theirs, "loss"))
+    return results
+
+
+if __name__ == "__main__":
+    main()
