@@ -1,6 +1,6 @@
 """How fast is our training step beside the same model in transformers' Llava, trained by transformers' `Trainer`?
 
-    python benchmarks/training_step.py [--quick]      writes benchmarks/results/training_step.json
+    python benchmarks/training_step.py [--quick] [--threads N]      writes benchmarks/results/training_step.json
 
 Both train stage 2 of the recipe `demo`: the same starting weights (the connector after a short warm start), the same
 question-answer pairs step by step, the same LoRA, AdamW, learning rates and clipping, fp32, the same threads. Ours is
@@ -8,8 +8,9 @@ question-answer pairs step by step, the same LoRA, AdamW, learning rates and cli
 pixels through the frozen encoder every step, rows padded on the right, logits at every position.
 
 Text tokens are those of question, template and answer, counted alike for both; slots of pictures are not. The two take
-turns in one process, and figures are medians over the turns; CPU seconds say the same where other programs share the
-machine. `--quick` leaves out the training that compares losses.
+turns in one process, and figures are medians over the turns; then their losses on other pairs are compared (not with
+`--quick`). Where other programs share the machine, `--threads 1` and CPU seconds tell more: threads that wait for a
+descheduled one spin.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from isthmus.data.packing import collate, pack
+from isthmus.media import load
 from isthmus.registry import find
 from isthmus.train.loop import rate, run_stage
 from isthmus.train.mixture import Mixture, stage_samples
@@ -48,8 +50,9 @@ from isthmus.types import IGNORE_INDEX, Sample
 RESULT = Path(__file__).parent / "results" / "training_step.json"
 PEER = "transformers LlavaForConditionalGeneration + Trainer"
 ROUNDS, BURST = 5, 5  # turns of each side, the first of which is not counted; steps of a turn
-WARM_START = 100  # steps; the demo's own has more, and no more is needed for a loss worth comparing
-TRAIN, HELD_OUT = 150, 60  # pairs
+WARM_START = 30  # steps, fewer than the demo's own: what matters is that both sides start from the same
+HELD_OUT = 60  # pairs
+MEMORY_STEPS = 4
 Steps = list[list[Sample]]
 
 
@@ -66,11 +69,13 @@ class Bench:
         """The samples, with the turns drawn, of our first steps: as `run_stage` draws them."""
         order = Order(self.mixture.lengths, self.stage.batch, f"{self.recipe.seed}/{self.stage.name}")
         rngs = [random.Random(f"{self.recipe.seed}/{self.stage.name}/{place}") for place in range(steps)]
+        for rng in rngs:
+            rng.getrandbits(63)  # the loop's seed for dropout
         return [self.mixture.pick(order[place], rng) for place, rng in enumerate(rngs)]
 
     def fit(self, steps: int, expected: Steps, between: Any = None) -> None:
         """Train our side for some steps, which must be the `expected` ones."""
-        stage = self.stage.model_copy(update={"steps": steps, "warmup": min(self.stage.warmup, steps // 5)})
+        stage = self.stage.model_copy(update={"steps": steps, "warmup": warmup(steps)})
         self.run.model.requires_grad_(False)
         torch.manual_seed(self.recipe.seed)
         groups = [group(self.run.model, where, how) for where, how in stage.train.items()]
@@ -85,17 +90,22 @@ class Bench:
             )  # fmt: skip
 
     @torch.no_grad()
-    def loss(self, sample: Sample) -> list[float]:
-        """The loss of each pair of a sample, all packed behind one prefix as in training."""
+    def loss(self, sample: Sample, *, exact: bool = False) -> list[float]:
+        """The loss of each pair of a sample, all packed behind one prefix as in training.
+
+        `exact` encodes the picture anew: cached features are rounded to float16.
+        """
         self.run.model.eval()
         index = next(i for i, other in enumerate(self.mixture.samples) if other.id == sample.id)
+        cached = self.mixture.features[index : index + 1].float()
+        pixels = self.run.processor.preprocess([load(sample.media[0])])
+        features = {"image": self.run.model.encode("image", pixels) if exact else cached}
         row = pack(sample, self.run.processor.template)
         losses = []
         for number in range(1, len(sample.turns) + 1):
             pairs = zip(row.labels, row.segments, strict=True)
             alone = [label if segment == number else IGNORE_INDEX for label, segment in pairs]
             batch = collate([dataclasses.replace(row, labels=alone)], pad=0)
-            features = {"image": self.mixture.features[index : index + 1].float()}
             losses.append(self.run.model(features=features, use_cache=False, **batch).loss.item())
         return losses
 
@@ -200,18 +210,20 @@ def matmul(rows: int, inner: int, columns: int, seconds: float = 0.25) -> tuple[
     return work / (time.perf_counter() - wall), work / (time.process_time() - cpu)
 
 
-def start_losses(ours: Bench, peer: Peer, steps: Steps) -> tuple[float, float, float]:
+def losses(ours: Bench, peer: Peer, steps: Steps, *, exact: bool = False) -> tuple[float, float, float]:
     """Mean loss over the pairs of some samples on each side, and the largest difference of a pair."""
     samples = [sample for step in steps for sample in step]
-    mine = [loss for sample in samples for loss in ours.loss(sample)]
+    mine = [loss for sample in samples for loss in ours.loss(sample, exact=exact)]
     theirs = [loss for sample in samples for loss in peer.loss(sample)]
     gap = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
     return sum(mine) / len(mine), sum(theirs) / len(theirs), gap
 
 
-def throughput(ours: Bench, peer: Peer) -> dict[str, Any]:
-    """Medians over the bursts: tokens and GFLOP per second of wall and of CPU for each side, and of `torch.mm`."""
-    plan = ours.plan(ROUNDS * BURST)
+def throughput(ours: Bench, peer: Peer, plan: Steps) -> dict[str, Any]:
+    """Train both on `plan`, turn by turn, with one learning rate's course over all of it.
+
+    Returns medians over the turns: tokens and GFLOP per second of wall and of CPU for each side, GFLOP of `torch.mm`.
+    """
     bursts = [plan[i : i + BURST] for i in range(0, len(plan), BURST)]
     seconds: dict[str, list[tuple[float, float]]] = {"ours": [], "peer": [], "matmul": []}
     began = [0.0, 0.0]
@@ -219,7 +231,9 @@ def throughput(ours: Bench, peer: Peer) -> dict[str, Any]:
     def between(step: int) -> None:
         if step:
             seconds["ours"].append((time.perf_counter() - began[0], time.process_time() - began[1]))
-            seconds["peer"].append(peer.fit(bursts[step // BURST - 1], lambda _: 0.1))
+            first = step - BURST
+            course = lambda k: rate(min(first + k, len(plan) - 1), len(plan), warmup(len(plan)))
+            seconds["peer"].append(peer.fit(bursts[first // BURST], course))
             seconds["matmul"].append(matmul(1024, 1024, 1024))
         began[:] = time.perf_counter(), time.process_time()
 
@@ -227,25 +241,24 @@ def throughput(ours: Bench, peer: Peer) -> dict[str, Any]:
     found: dict[str, Any] = {"matmul": [median(column) for column in zip(*seconds["matmul"][1:], strict=True)]}
     for side in ("ours", "peer"):
         for name, work in (("tokens", pair_tokens), ("gflop", lambda o, s: flops(o, s, peer=side == "peer") / 1e9)):  # noqa: B023
-            rates = [
-                [work(ours, burst) / t for t in taken] for burst, taken in zip(bursts, seconds[side], strict=True)
-            ]
+            rates = [[work(ours, burst) / t for t in taken] for burst, taken in zip(bursts, seconds[side], strict=True)]
             found[side, name] = [median(column) for column in zip(*rates[1:], strict=True)]
     return found
 
 
 def memory(side: str, connector: Path) -> float:
-    """Peak resident memory [MB] of one side training for a burst, in a process of its own."""
+    """Peak resident memory [MB] of one side training a few steps, in a process of its own."""
     command = [sys.executable, __file__, "--side", side, "--connector", str(connector)]
+    command += ["--threads", str(torch.get_num_threads())]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def one_side(side: str, connector: Path) -> None:
     """What `memory` runs."""
     ours = bench(connector)
-    plan = ours.plan(BURST)
+    plan = ours.plan(MEMORY_STEPS)
     if side == "ours":
-        ours.fit(BURST, plan)
+        ours.fit(MEMORY_STEPS, plan)
     else:
         peer = Peer(ours.run, ours.stage, ours.recipe.seed)
         ours.mixture.features = torch.empty(0)
@@ -253,18 +266,9 @@ def one_side(side: str, connector: Path) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def losses_after(connector: Path) -> tuple[float, float, int, int]:
-    """Mean held-out loss of each side after training on the same pairs, and the numbers of pairs."""
-    ours = bench(connector)
-    peer = Peer(copy.deepcopy(ours.run), ours.stage, ours.recipe.seed)
-    plan = ours.plan(TRAIN)
-    train = up_to(plan, TRAIN)
-    test = up_to(plan[len(train) :], HELD_OUT)
-    ours.fit(len(train), train)
-    warmup = min(ours.stage.warmup, len(train) // 5)
-    peer.fit(train, lambda step: rate(min(step, len(train) - 1), len(train), warmup))
-    mine, theirs, _ = start_losses(ours, peer, test)
-    return mine, theirs, pairs(train), pairs(test)
+def warmup(steps: int) -> int:
+    """Steps of warm-up in a run as short as these are."""
+    return steps // 5
 
 
 def up_to(steps: Steps, count: int) -> Steps:
@@ -299,10 +303,12 @@ def row(name: str, ours: float, peer: float, unit: str) -> dict[str, Any]:
 def main() -> None:
     """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="leave out the training that compares losses")
+    parser.add_argument("--quick", action="store_true", help="leave out the comparison of losses after training")
+    parser.add_argument("--threads", type=int, help="of torch, on both sides (default: torch's own choice)")
     parser.add_argument("--side", choices=("ours", "peer"), help=argparse.SUPPRESS)
     parser.add_argument("--connector", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads or torch.get_num_threads())
     if options.side:
         return one_side(options.side, options.connector)
     with tempfile.TemporaryDirectory() as folder:
@@ -315,28 +321,29 @@ def measure(connector: Path, quick: bool) -> list[dict[str, Any]]:
     """Every row of the result."""
     ours = bench(connector)
     peer = Peer(copy.deepcopy(ours.run), ours.stage, ours.recipe.seed)
-    some = ours.plan(3)
-    mine, theirs, gap = start_losses(ours, peer, some)
-    print(f"at the start, the largest difference in a pair's loss: {gap:.1e} over {pairs(some)} pairs")
+    plan = ours.plan(ROUNDS * BURST + HELD_OUT)
+    train, rest = plan[: ROUNDS * BURST], plan[ROUNDS * BURST :]
+    mine, theirs, gap = losses(ours, peer, train[:1], exact=True)
+    print(f"at the start no pair's loss differs by more than {gap:.1e}, over {pairs(train[:1])} pairs")
     assert gap < 1e-4, "the two sides are not the same model"
-    results = [row(f"loss at the start, {pairs(some)} pairs, no pair further apart than 1e-4", mine, theirs, "loss")]
-    found = throughput(ours, peer)
+    results = [row("loss at the start, the same pairs", mine, theirs, "loss")]
+    found = throughput(ours, peer, train)
     mm = found["matmul"]
-    print(f"torch.mm 1024: {mm[0]:.0f} GFLOP a second, {mm[1]:.0f} a CPU second")
+    print(f"torch.mm 1024 x 1024 x 1024: {mm[0]:.1f} GFLOP a second, {mm[1]:.1f} a CPU second")
     for k, per in enumerate(("second", "CPU second")):
         what = f"question-answer text tokens per {per} of training"
         results.append(row(what, found["ours", "tokens"][k], found["peer", "tokens"][k], f"tokens/{per}"))
-    plan = ours.plan(ROUNDS * BURST)
-    each = [flops(ours, plan, peer=peer) / 1e6 / pair_tokens(ours, plan) for peer in (False, True)]
+    each = [flops(ours, train, peer=peer) / 1e6 / pair_tokens(ours, train) for peer in (False, True)]
     results.append(row("arithmetic of a training step per text token", each[0], each[1], "MFLOP"))
     for k, per in enumerate(("wall", "CPU")):
         shares = [found[side, "gflop"][k] / mm[k] for side in ("ours", "peer")]
         results.append(row(f"share of the measured matrix-multiply peak, by {per} seconds", *shares, "share"))
+    if not quick:
+        test = up_to(rest, HELD_OUT)
+        mine, theirs, _ = losses(ours, peer, test)
+        results.append(row(f"held-out loss after {pairs(train)} pairs, on {pairs(test)} others", mine, theirs, "loss"))
     del ours, peer
     results.append(row("peak memory of training", memory("ours", connector), memory("peer", connector), "MB"))
-    if not quick:
-        mine, theirs, trained, tested = losses_after(connector)
-        results.append(row(f"held-out loss after {trained} pairs, on {tested} others", mine, theirs, "loss"))
     return results
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from tiny_parts import Built
 
 import isthmus
-from isthmus.chat import LONGEST, Chat, once
+from isthmus.chat import LONGEST, Chat, converse, once
 from isthmus.errors import BadData, BadMedia
 from isthmus.types import Image, Message
 
@@ -131,6 +131,7 @@ def test_a_conversation(terminal: Terminal) -> None:
     terminal.until("\\(stopped\\)\r\n> ")
     assert time.monotonic() - asked < LONGEST * 0.05, "it did not wait for the whole answer"
 
+    time.sleep(0.5)  # the prompt is shown a moment before keys are awaited, and Python's input is deaf in between
     terminal.type("\x03")  # Ctrl-C at the prompt
     terminal.until("/quit ends the chat\r\n> ")
     terminal.type("/help\n")
@@ -186,11 +187,33 @@ def test_a_bad_picture_changes_nothing(built: Built, pictures: Path) -> None:
     with pytest.raises(BadMedia, match=r"broken\.png"):
         chat.show(pictures / "broken.png")
     assert not chat.waiting
-    chat.show(pictures / "red.png")
-    (pictures / "red.png").unlink()  # gone before the question
-    with pytest.raises(BadMedia, match=r"red\.png: no such file"):
-        chat.ask("what is this ?")
     assert not chat.said
+
+
+def test_a_picture_is_read_once(built: Built, pictures: Path) -> None:
+    kept, changed = Chat(*built), Chat(*built)
+    for chat in (kept, changed):
+        chat.show(pictures / "red.png")
+        chat.show(pictures / "sky blue.png")
+    expected = [kept.ask("what are these ?"), kept.ask("is it blue ?")]
+    (pictures / "red.png").unlink()
+    first = changed.ask("what are these ?")
+    PIL.Image.new("RGB", (20, 16), "green").save(pictures / "sky blue.png")
+    assert [first, changed.ask("is it blue ?")] == expected
+
+
+def test_ctrl_c_while_a_picture_is_read_does_not_end_the_chat(
+    built: Built, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(image: Image) -> None:
+        raise KeyboardInterrupt
+
+    typed = iter(["/image red.png", "/new", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    monkeypatch.setattr("isthmus.chat.load", pressed)
+    converse(*built, [], Console())
+    assert not list(typed)
+    assert "/quit ends the chat" in capsys.readouterr().out
 
 
 def test_a_conversation_that_is_too_long_says_so(built: Built) -> None:

@@ -68,4 +68,7 @@ def ask(model: Any, processor: Any, question: str, *media: Image) -> str:
     """The answer to one question about any number of pictures."""
     from isthmus.chat import Chat
 
-    return Chat(model, processor, waiting=list(media)).ask(question)[0]
+    chat = Chat(model, processor)
+    for medium in media:
+        chat.show(medium)
+    return chat.ask(question)[0]

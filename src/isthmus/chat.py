@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from isthmus.errors import BadData, IsthmusError
+from isthmus.media import load
 from isthmus.types import Image, Message
 
 LONGEST = 64  # tokens of an answer
@@ -32,11 +33,13 @@ class Chat:
     said: list[Message] = field(default_factory=list)
     waiting: list[Image] = field(default_factory=list)
 
-    def show(self, path: str | Path) -> None:
-        """Put a picture before the next question; one that cannot be read raises `BadMedia` at once."""
-        image = Image(Path(path).expanduser())
-        self.processor.preprocess([image])
-        self.waiting.append(image)
+    def show(self, image: str | Path | Image) -> None:
+        """Put a picture before the next question; one that cannot be read raises `BadMedia` at once.
+
+        Its pixels are kept, since every later turn looks at it again: its file may change or go.
+        """
+        picture = load(image if isinstance(image, Image) else Image(Path(image).expanduser()))
+        self.waiting.append(Image(lambda: picture))
 
     def ask(self, question: str, show: Show | None = None, stop: threading.Event | None = None) -> tuple[str, int]:
         """The answer and how many tokens were generated for it; both turns join the conversation.
@@ -46,7 +49,6 @@ class Chat:
             stop: when set, the answer ends after the token under way.
 
         Raises:
-            BadMedia: for a picture that cannot be read. The conversation stays as it was.
             BadData: when the conversation has become longer than the LLM can read.
         """
         turn = Message("user", question, tuple(self.waiting))
@@ -128,17 +130,14 @@ def converse(model: Any, processor: Any, images: Sequence[str], console: Console
         import readline  # noqa: F401  # arrow keys and history at the prompt, where the platform has it
     while True:
         try:
-            line = input("> ").strip()
+            if not _command(chat, input("> ").strip(), console):
+                return
         except EOFError:
             console.print()
             return
         except KeyboardInterrupt:
             console.print()
             _note(console, "/quit ends the chat")
-            continue
-        try:
-            if not _command(chat, line, console):
-                return
         except IsthmusError as error:
             console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
 

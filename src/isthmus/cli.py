@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import isthmus
+from isthmus.command import command
 from isthmus.errors import IsthmusError, UnknownName
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -23,7 +23,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standa
 Changes = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes, with dotted keys.")]
 RecipeName = Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that comes with Isthmus.")]
 FOLDERS = {"encoders": "encoder", "connectors": "connector", "data.sets": "data set", "train.objectives": "objective"}
-STOPPED = 130  # what a shell expects after Ctrl-C
 
 
 def main() -> None:
@@ -39,7 +38,7 @@ def main() -> None:
         if os.environ.get("ISTHMUS_TRACEBACK"):
             traceback.print_exc()
         print(f"isthmus: {error}", file=sys.stderr)
-        sys.exit(STOPPED if type(error).__name__ == "Interrupted" else 1)  # its module imports torch
+        sys.exit(getattr(error, "exit_code", 1))  # an OSError has none
 
 
 def _version(wanted: bool) -> None:
@@ -141,10 +140,10 @@ def parts(
             for field, value in dataclasses.asdict(row).items():
                 console.print(f"{field:>8}  {value}", highlight=False, soft_wrap=True, markup=False)
     elif listing:
-        table = Table("part", "kind", "licence", "here", title="parts and data, pinned by SHA-256")
+        table = Table("part", "kind", "licence", "here", "sha256", title="parts and data, pinned by SHA-256")
         table.add_column("source", overflow="fold")
         for row in listing:
-            table.add_row(row.name, row.kind, row.licence, "yes" if row.cached else "-", row.source)
+            table.add_row(row.name, row.kind, row.licence, "yes" if row.cached else "-", row.sha256[:8], row.source)
         console.print(table)
     for folder, found in files.items():
         table = Table(FOLDERS[folder], "what it is", show_edge=False)
@@ -191,10 +190,10 @@ def train(
     console = Console()
     plan = load_recipe(recipe, changes)
     folder = out or Path("runs") / plan.name
-    again = shlex.join(["isthmus", "train", recipe, *(changes or []), "--out", str(folder), "--resume"])
+    again = command("train", recipe, *(changes or []), "--out", str(folder), "--resume")
     run(plan, folder, resume=resume, command=again, console=console)
-    command = shlex.join(["isthmus", "chat", "--model", str(folder / "model")])
-    console.print(f"Talk to it:  {command}", highlight=False, markup=False, soft_wrap=True)
+    talk = command("chat", "--model", str(folder / "model"))
+    console.print(f"Talk to it:  {talk}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command(name="eval")

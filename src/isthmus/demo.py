@@ -6,7 +6,6 @@ import io
 import json
 import random
 import re
-import shlex
 import time
 from collections.abc import Sequence
 from itertools import count
@@ -15,13 +14,15 @@ from pathlib import Path
 from rich.console import Console
 
 from isthmus import model_folder, parts
-from isthmus.errors import BadRecipe, UnknownName
+from isthmus.command import command
+from isthmus.data import sources
+from isthmus.errors import BadRecipe, Interrupted, UnknownName
 from isthmus.evaluate.report import Curve, Point, print_table, write_report
-from isthmus.evaluate.run import ask_all
+from isthmus.evaluate.run import Shown, ask_all
 from isthmus.evaluate.scoring import Answer, Row, table
 from isthmus.media import load
 from isthmus.registry import miss
-from isthmus.train.recipe import Check, Mix, Recipe, load_recipe
+from isthmus.train.recipe import Check, Recipe, load_recipe
 from isthmus.train.run import Run, train
 from isthmus.types import Sample
 
@@ -41,29 +42,46 @@ def run(data: Path | None, out: Path | None, resume: bool, console: Console) -> 
     prepare(recipe, console)
     start = time.monotonic()
     option = [] if data is None else ["--data", str(data)]
-    again = shlex.join(["isthmus", "demo", *option, "--out", str(out), "--resume"])
+    again = command("demo", *option, "--out", str(out), "--resume")
     trained = train(recipe, out, resume=resume, command=again, console=console)
-    trained_at = time.monotonic()
+    try:
+        _evaluate(recipe, trained, out, time.monotonic() - start, console)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; the trained model is in {out / 'model'}. Go on: {again}") from None
+
+
+def _evaluate(recipe: Recipe, trained: Run, out: Path, took: float, console: Console) -> None:
+    """Measure what was trained in `took` seconds and write everything that shows it."""
+    start = time.monotonic()
     answers, shown, rows = measure(trained, recipe.evaluate, recipe.seed)
     write_answers(answers, out / "answers.jsonl")
     print_table(rows, console)
-    end = time.monotonic()
     example = out / "example.png"
-    load(shown[answers[0].sample].media[0]).save(example)
-    command = shlex.join(["isthmus", "chat", "--model", str(out / "model"), "--image", str(example), "What is this?"])
+    load(shown[answers[0].benchmark, answers[0].sample].media[0]).save(example)
+    talk = command("chat", "--model", str(out / "model"), "--image", str(example), "What is this?")
     facts = [
         ("Model", f"{recipe.model.llm} + {recipe.model.image.encoder} through {recipe.model.image.connector}"),
-        ("Training and features", f"{(trained_at - start) / 60:.1f} minutes"),
-        ("Evaluation", f"{(end - trained_at) / 60:.1f} minutes, {len(answers)} questions, each asked twice"),
+        ("Training and features", f"{took / 60:.1f} minutes"),
+        ("Evaluation", f"{(time.monotonic() - start) / 60:.1f} minutes, {asked(answers)}"),
     ]
     curves = [
         Curve(name, [Point(*point) for point in stage.points]) for name, stage in trained.stages.items() if stage.points
     ]
     report = write_report(
         out / "report.html", title=f"Isthmus: {recipe.name}", curves=curves, rows=rows,
-        pictures=sample_pictures(answers, shown, recipe.seed), facts=facts, command=command,
+        pictures=sample_pictures(answers, shown, recipe.seed), facts=facts, command=talk,
     )  # fmt: skip
-    console.print(f"\nReport:      {report}\nTalk to it:  {command}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"\nReport:      {report}\nTalk to it:  {talk}", highlight=False, markup=False, soft_wrap=True)
+
+
+def asked(answers: Sequence[Answer]) -> str:
+    """How many questions there were, and how many of them once more with another picture.
+
+    >>> asked([Answer("s", "b", "name", "?", "owl", "owl", again) for again in ("pear", None, None)])
+    '3 questions, 1 of them again with another picture'
+    """
+    again = sum(answer.swapped is not None for answer in answers)
+    return f"{len(answers):,} questions, {again:,} of them again with another picture"
 
 
 def place(folder: Path, resume: bool) -> Path:
@@ -78,30 +96,30 @@ def place(folder: Path, resume: bool) -> Path:
 
 
 def with_folder(recipe: Recipe, data: Path) -> Recipe:
-    """The recipe on a user's own folder of captioned images."""
+    """The recipe on a user's own folder of captioned images, wherever it is resumed from."""
     if not data.is_dir():
         raise BadRecipe(f"--data {data}: no such folder")
-    stages = [stage.model_copy(update={"data": {str(data): Mix()}}) for stage in recipe.stages]
-    checks = {"your held-out images": Check(data=str(data), split="test")}
-    name = re.sub(r"[^\w .-]", "-", data.resolve().name)
-    return recipe.model_copy(update={"name": name, "stages": stages, "evaluate": checks})
+    folder = str(data.resolve())
+    facts = recipe.model_dump()
+    facts["name"] = f"{recipe.name}-" + re.sub(r"[^\w .-]", "-", data.resolve().name)
+    for stage in facts["stages"]:
+        stage["data"] = {folder: {}}
+    facts["evaluate"] = {"your held-out images": {"data": folder, "split": "test"}}
+    return Recipe.model_validate(facts)
 
 
 def prepare(recipe: Recipe, console: Console) -> None:
     """Fetch and convert everything first, so that what follows is compute alone."""
+    sets = [name for stage in recipe.stages for name in stage.data] + [it.data for it in recipe.evaluate.values()]
     names = [recipe.model.llm, recipe.model.image.part or recipe.model.image.encoder]
-    sets = {name for stage in recipe.stages for name in stage.data}
-    if sets & {"emoji-captions", "emoji-scenes"}:
-        names += ["emoji-google", "emoji-twitter", "fluent-emoji", "openmoji", "emojibase"]
-    if "easy-vqa" in sets:
-        names.append("easy-vqa")
+    names += dict.fromkeys(part for name in sets for part in sources.parts(name))
     for name in names:
         parts.get(name)
     console.print(f"parts ready: {', '.join(names)}", highlight=False)
 
 
-def measure(run: Run, checks: dict[str, Check], seed: int) -> tuple[list[Answer], dict[str, Sample], list[Row]]:
-    """Answers, the samples by id, and the table of scores."""
+def measure(run: Run, checks: dict[str, Check], seed: int) -> tuple[list[Answer], Shown, list[Row]]:
+    """Answers, the samples by benchmark and id, and the table of scores."""
     answers, shown = ask_all(run, checks, seed)
     return answers, shown, table(answers, overall=PUBLISHED)
 
@@ -133,7 +151,7 @@ def chosen(checks: dict[str, Check], names: str | None) -> dict[str, Check]:
     return {name: checks[name] for name in wanted}
 
 
-def sample_pictures(answers: Sequence[Answer], shown: dict[str, Sample], seed: int) -> list[tuple[Answer, bytes]]:
+def sample_pictures(answers: Sequence[Answer], shown: Shown, seed: int) -> list[tuple[Answer, bytes]]:
     """A seeded sample of answers with their pictures as PNG, evenly over the benchmarks, right or wrong alike."""
     rng = random.Random(f"{seed}/pictures")
     groups: dict[str, list[Answer]] = {}
@@ -141,7 +159,7 @@ def sample_pictures(answers: Sequence[Answer], shown: dict[str, Sample], seed: i
         groups.setdefault(answer.benchmark, []).append(answer)
     each = max(1, PICTURES // len(groups))
     picked = [answer for group in groups.values() for answer in rng.sample(group, min(each, len(group)))]
-    return [(answer, png(shown[answer.sample])) for answer in picked]
+    return [(answer, png(shown[answer.benchmark, answer.sample])) for answer in picked]
 
 
 def png(sample: Sample) -> bytes:

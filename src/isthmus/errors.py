@@ -7,14 +7,17 @@ IsthmusError            anything below; the command line prints it without a tra
 ├── BadRecipe           a recipe that cannot be used: the message names the key and the line
 ├── BadData             a dataset or a sample that cannot be used
 ├── MergeError          placeholders in the text and soft tokens of the media differ in number
-└── BadCheckpoint       a checkpoint that is incomplete, altered or made for other parts
+├── BadCheckpoint       a checkpoint that is incomplete, altered or made for other parts
+└── Interrupted         Ctrl-C: what was done is saved, and the message says how to go on
 """
 
 from __future__ import annotations
 
 
 class IsthmusError(Exception):
-    """Base of every error that is the input's fault, not a bug."""
+    """Base of every error that is the input's fault, not a bug; `exit_code` is what the command line exits with."""
+
+    exit_code = 1
 
 
 class UnknownName(IsthmusError):
@@ -43,3 +46,9 @@ class MergeError(IsthmusError):
 
 class BadCheckpoint(IsthmusError):
     """A checkpoint that is incomplete, altered or made for other parts."""
+
+
+class Interrupted(IsthmusError):
+    """Ctrl-C: everything is saved, and the message says how to go on."""
+
+    exit_code = 130  # what a shell expects after Ctrl-C

@@ -99,3 +99,9 @@ def test_mlp_standardises_and_moves() -> None:
 def test_mlp_names_the_numbers_that_fit(tokens: int) -> None:
     with pytest.raises(BadRecipe, match="Possible: 16, 4, 1"):
         make("mlp", tokens=tokens)
+
+
+@pytest.mark.parametrize("hidden", [0, -3])
+def test_mlp_refuses_what_is_no_width(hidden: int) -> None:
+    with pytest.raises(BadRecipe, match=f"hidden: {hidden} is no width"):
+        make("mlp", hidden=hidden)

@@ -59,6 +59,26 @@ def test_several_captions_of_an_image_are_several_turns(make: Make) -> None:
     assert len(samples) == 30
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_quoted_caption_may_have_several_lines(make: Make, newline: str) -> None:
+    folder = make("csv")
+    rows = ["file_name,text", '0.PNG,"a small\u2028thing', 'on two lines"', 'sub/1.png,"a ""big"" thing, with a comma"']
+    (folder / "metadata.csv").write_bytes(newline.join(rows).encode())
+    assert module.read_captions(folder) == {
+        "0.PNG": ["a small thing on two lines"],
+        "sub/1.png": ['a "big" thing, with a comma'],
+    }
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_json_lines_end_at_line_feeds_only(make: Make, newline: str) -> None:
+    folder = make()
+    texts = ["one\u2028thing", "one\x85thing"]
+    rows = [json.dumps({"file_name": "0.PNG", "text": text}, ensure_ascii=False) for text in texts]
+    (folder / "metadata.jsonl").write_bytes(newline.join(rows).encode())
+    assert module.read_captions(folder) == {"0.PNG": ["one thing"]}
+
+
 @pytest.mark.parametrize(
     "name", ["../outside.png", "/etc/passwd", "sub/../../outside.png", "file:///etc/passwd", "link.png"]
 )

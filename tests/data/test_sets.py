@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import PIL.Image
 import pytest
 
+from isthmus import parts
 from isthmus.data import emoji, scenes, sources
 from isthmus.data.emoji import Concept
-from isthmus.data.scenes import COLOURS, HELD_OUT_LAYOUTS, NUMBERS, Scene, article
+from isthmus.data.scenes import COLOURS, HELD_OUT_LAYOUTS, NUMBERS, Scene, article, is_there
 from isthmus.errors import BadData, BadRecipe
+from isthmus.registry import find, names
 from isthmus.types import Image, Sample, Turn
 
 WHERE = {"left": (0, -1), "right": (0, 1), "above": (-1, 0), "below": (1, 0)}
@@ -48,6 +52,10 @@ def scene_of(sample: Sample) -> Scene:
     return scene
 
 
+def asks(name: str) -> str:
+    return f"{is_there(name).capitalize()}?"
+
+
 def check_turn(scene: Scene, turn: Turn) -> None:
     """The answer follows from where things are, worked out here once more."""
     names = [placed.concept.name for placed in scene.objects]
@@ -61,11 +69,11 @@ def check_turn(scene: Scene, turn: Turn) -> None:
     elif turn.kind == "objects":
         assert turn.answer.split(", ") == names
     elif turn.kind == "yes/no":
-        assert turn.answer == ("yes" if any(turn.question == f"Is there {article(name)}?" for name in names) else "no")
+        assert turn.answer == ("yes" if any(turn.question == asks(name) for name in names) else "no")
     elif turn.kind == "count" and "objects" in turn.question:
         assert turn.answer == NUMBERS[len(names)]
     elif turn.kind == "count":
-        assert turn.answer == NUMBERS[sum(turn.question == f"How many times is there {article(n)}?" for n in names)]
+        assert turn.answer == NUMBERS[sum(turn.question == f"How many times {is_there(n)}?" for n in names)]
     else:
         assert turn.kind == "relation"
         word = next(word for word in WHERE if f" {word} " in turn.question)
@@ -98,11 +106,16 @@ def test_yes_is_as_frequent_as_no(name: str, split: str) -> None:
 
 @pytest.mark.usefixtures("invented")
 @pytest.mark.parametrize(("name", "split"), SPLITS)
-def test_everything_follows_from_seed_split_and_index(name: str, split: str) -> None:
-    assert load(name, split) == load(name, split)
-    assert load(name, split, 50) == load(name, split, 200)[:50] or name == "emoji-captions"
-    assert load(name, split)[0].turns != load(name, split, seed=1)[0].turns or split == "concepts"
-    assert len({sample.id for sample in load(name, split)}) == 200
+def test_everything_follows_from_options_seed_split_and_index(name: str, split: str) -> None:
+    samples = load(name, split)
+    assert load(name, split) == samples
+    fewer = 50 if name == "emoji-scenes" else len(emoji.concepts(40)[split == "concepts"])  # a whole round
+    assert load(name, split, fewer) == samples[:fewer]
+    assert [sample.turns for sample in load(name, split, seed=1)] != [sample.turns for sample in samples]
+    assert len({sample.id for sample in samples}) == 200
+    other = load(name, split, turn=3)
+    assert [sample.id for sample in other] == [sample.id for sample in samples], "an id does not name the options"
+    assert other != samples
     pixels = [scene_of(load(name, split, 3)[2])().tobytes() for _ in range(2)]
     assert pixels[0] == pixels[1]
 
@@ -124,7 +137,7 @@ def check_splits() -> None:
         assert hands["concepts"] == hands["train"]
         assert used["vendor"] <= used["train"]
         assert not used["train"] & used["concepts"]
-        held = {f"Is there {article(concept.name)}?" for concept in emoji.concepts(40)[1]}
+        held = {asks(concept.name) for concept in emoji.concepts(40)[1]}
         assert not held & asked, "held-out concepts are not even asked about"
         if "layouts" in samples:
             places = {split: {tuple(p.cell for p in s.objects) for s in found} for split, found in samples.items()}
@@ -137,6 +150,54 @@ def check_splits() -> None:
 @pytest.mark.usefixtures("invented")
 def test_training_never_has_what_is_held_out() -> None:
     check_splits()
+
+
+@pytest.mark.parametrize(
+    ("name", "with_article", "asked"),
+    [
+        ("umbrella", "an umbrella", "is there an umbrella"),
+        ("unicorn", "a unicorn", "is there a unicorn"),
+        ("ewe", "a ewe", "is there a ewe"),
+        ("hourglass done", "an hourglass done", "is there an hourglass done"),
+        ("gloves", "gloves", "are there gloves"),
+        ("french fries", "french fries", "are there french fries"),
+        ("nest with eggs", "a nest with eggs", "is there a nest with eggs"),
+        *((name, f"a {name}", f"is there a {name}") for name in ("dress", "lotus", "cactus", "rhinoceros", "tennis")),
+    ],
+)
+def test_things_and_plurals_in_words(name: str, with_article: str, asked: str) -> None:
+    assert (article(name), is_there(name)) == (with_article, asked)
+
+
+def test_questions_about_plurals(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = tuple(Concept(f"{letter}ocks", letter, letter) for letter in "bcdlrst")
+    monkeypatch.setattr(emoji, "concepts", lambda count: (pool, pool))
+    questions = {
+        turn.question for name in ("emoji-captions", "emoji-scenes") for s in load(name, "train") for turn in s.turns
+    }
+    assert {"Are there socks?", "How many times are there socks?"} <= questions
+    assert not [question for question in questions if "a socks" in question or "is there" in question.lower()]
+    captions = [turn.answer for s in load("emoji-captions", "train") for turn in s.turns if turn.kind == "caption"]
+    assert all(
+        caption.split(" on a ")[0].endswith("ocks") and "a " not in caption.split(" on ")[0] for caption in captions
+    )
+
+
+def test_names_with_a_comma_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en/messages.json").write_text(json.dumps({"subgroups": [{"order": 0, "key": "family"}]}))
+    entries = [{"label": name, "hexcode": f"{i}", "subgroup": 0} for i, name in enumerate(("kiss: man, man", "Family"))]
+    (tmp_path / "en/data.json").write_text(json.dumps(entries))
+    monkeypatch.setattr(parts, "get", lambda name: tmp_path)
+    monkeypatch.setattr(emoji, "_files", lambda vendor: {"0": tmp_path, "1": tmp_path})
+    assert [concept.name for concept in emoji.all_concepts.__wrapped__()] == ["family"]
+
+
+@pytest.mark.parametrize("name", names(sources.SETS))
+def test_a_set_names_its_parts(name: str, tmp_path: Path) -> None:
+    assert sources.parts(name) == find(sources.SETS, name).PARTS
+    assert set(sources.parts(name)) <= set(parts.known())
+    assert sources.parts(str(tmp_path)) == (), "a folder needs none"
 
 
 @pytest.mark.usefixtures("invented")
@@ -171,6 +232,17 @@ def test_requests_that_cannot_be_met() -> None:
 def test_samples_that_cannot_be_trained_on(sample: Sample, says: str) -> None:
     with pytest.raises(BadData, match=says):
         sources.usable(sample)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names(sources.SETS))
+def test_no_other_parts_are_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    get, asked = parts.get, set()
+    monkeypatch.setattr(parts, "get", lambda part: asked.add(part) or get(part))
+    emoji.all_concepts.cache_clear()
+    emoji._files.cache_clear()
+    find(sources.SETS, name).load("train", 5)
+    assert asked == set(sources.parts(name))
 
 
 @pytest.mark.slow

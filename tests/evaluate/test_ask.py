@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import PIL.Image
@@ -10,8 +11,10 @@ import tiny_run
 import torch
 
 from isthmus.errors import BadRecipe
-from isthmus.evaluate.run import answer_batch, ask
-from isthmus.model import compose
+from isthmus.evaluate.run import answer_batch, ask, ask_all
+from isthmus.model import compose, unfreeze
+from isthmus.train.objectives import next_token
+from isthmus.train.recipe import Check
 from isthmus.train.run import Run, features
 from isthmus.types import Image, Sample, Turn
 
@@ -47,23 +50,55 @@ def test_answers_are_what_generate_gives(run: Run) -> None:
     assert [answer.sample for answer in answers] == [colour for colour in COLOURS for _ in range(2)]
 
 
-def test_a_likely_answer_is_found_without_generating(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Teach the head one token and its end; the packed pass alone must then find that answer."""
-    template = run.processor.template
-    word, end = template.answer("a")[0], template.answer("a")[-1]
-    asked = samples("a")
-    assert template.answer("a") == [word, end]
+def taught(run: Run) -> list[Sample]:
+    """Samples whose answers the model gives: it is trained on them until it all but knows them."""
+    said = {"What is this?": "a red ball", "Is there a dog?": "no"}
+    asked = [replace(s, turns=tuple(Turn(t.question, said[t.question], t.kind) for t in s.turns)) for s in samples()]
+    seen = features(run, asked).float()
+    objective = next_token.Objective(run.model, run.processor, asked, seen)
+    optimizer = torch.optim.Adam(unfreeze(run.model, "llm"), lr=1e-2)
+    for _ in range(300):
+        loss, _ = objective(asked, seen)
+        if loss.item() < 0.02:
+            return asked
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    pytest.fail(f"the model could not be taught; its loss is still {loss.item():.2f}")
 
-    def forward(**inputs: torch.Tensor) -> object:
-        ids = inputs["input_ids"]
-        logits = torch.zeros(*ids.shape, run.model.config.llm_config.vocab_size)
-        logits[..., word] = 1
-        logits[ids == word] = torch.nn.functional.one_hot(torch.tensor(end), logits.shape[-1]).float() * 2
-        return type("Out", (), {"logits": logits})
 
-    monkeypatch.setattr(run.model, "forward", forward)
+def test_a_true_answer_is_found_without_generating(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = taught(run)
+    seen = features(run, asked).float()
+    truths = [turn.answer for sample in asked for turn in sample.turns]
+    for number, turn in enumerate(asked[0].turns):
+        with torch.inference_mode():
+            assert answer_batch(run, [turn.question] * len(asked), seen) == truths[number::2], "they are generated"
+    widths: list[int] = []
+    run.model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: widths.append(len(inputs[0])))
     monkeypatch.setattr("isthmus.evaluate.run.answer_batch", lambda *_: pytest.fail("generated what was already known"))
-    assert {answer.answer for answer in ask(run, "tiny", asked, None, seed=0)} == {"a"}
+    answers = ask(run, "tiny", asked, None, seed=0)
+    assert [answer.answer for answer in answers] == truths
+    tokens = sum(len(run.processor.template.answer(truth)) for truth in truths)
+    assert widths == [tokens, tokens], "once with each picture and once with another, the head at the answers alone"
+
+
+def test_an_answer_that_is_nearly_true_is_generated(run: Run) -> None:
+    """One token of it is not the likeliest, or it goes on where the model ends."""
+    asked = taught(run)
+    for untrue in ("a red cube", "a red ball please", "a red"):
+        others = [replace(s, turns=(Turn("What is this?", untrue, "name"), s.turns[1])) for s in asked]
+        answers = ask(run, "tiny", others, None, seed=0)
+        assert [answer.answer for answer in answers] == ["a red ball", "no"] * len(asked)
+
+
+def test_checks_whose_samples_share_ids_are_kept_apart(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = {"one": samples()[:2], "two": [replace(s, media=samples()[5].media) for s in samples()[:2]]}
+    monkeypatch.setattr("isthmus.evaluate.run.load_split", lambda data, *_: sets[data])
+    checks = {f"check {name}": Check(data=name, split="test") for name in sets}
+    answers, shown = ask_all(run, checks)
+    assert {(answer.benchmark, answer.sample) for answer in answers} == shown.keys()
+    assert [shown[f"check {name}", sets[name][0].id] for name in sets] == [some[0] for some in sets.values()]
 
 
 def test_kinds_are_chosen_and_an_empty_choice_is_an_error(run: Run) -> None:

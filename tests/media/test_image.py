@@ -178,3 +178,13 @@ def test_mutated_files_never_crash(form: str, data: st.DataObject) -> None:
         file[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(BadMedia):
         assert load_image(bytes(file[: data.draw(st.integers(1, len(file)))])).mode == "RGB"
+
+
+def test_a_lack_of_memory_is_not_the_pictures_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*args: object) -> None:
+        raise MemoryError
+
+    PIL.Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    monkeypatch.setattr(PIL.ImageOps, "exif_transpose", full)
+    with pytest.raises(MemoryError):
+        load_image(tmp_path / "a.png")

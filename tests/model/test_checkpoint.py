@@ -16,8 +16,11 @@ from safetensors.torch import load_file
 from tiny_parts import Built, picture
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
-from isthmus.errors import BadCheckpoint, BadRecipe, IsthmusError
-from isthmus.model import add_lora, checkpoint, load, merge_lora, save_full, save_trained, unfreeze
+from isthmus import parts
+from isthmus.errors import BadCheckpoint, BadRecipe, IsthmusError, PartUnavailable
+from isthmus.model import add_lora, checkpoint, compose, load, merge_lora, save_full, save_trained, unfreeze
+from isthmus.parts import cache
+from isthmus.parts.converters import llama_gguf
 
 
 def train(built: Built, *adapters: str) -> Built:
@@ -43,7 +46,7 @@ def logits(built: Built) -> torch.Tensor:
 @pytest.mark.parametrize("llm", ["llama", "qwen2", "gpt2"])
 def test_a_light_checkpoint_comes_back(build: Callable[..., Built], llm: str, tmp_path: Path) -> None:
     built = train(build(llm), "llm", "image.encoder")
-    save_trained(*built, tmp_path / "run")
+    save_trained(built[0], tmp_path / "run")
     files = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert files == ["config.json", "manifest.json", "trained.safetensors"]
     assert all("lora" in name or name.startswith("conn") for name in load_file(tmp_path / "run/trained.safetensors"))
@@ -54,18 +57,18 @@ def test_a_light_checkpoint_comes_back(build: Callable[..., Built], llm: str, tm
 
 
 def test_adapters_can_be_trained_further(built: Built, tmp_path: Path) -> None:
-    save_trained(*train(built, "llm"), tmp_path / "run")
-    again, processor = load(tmp_path / "run", merge=False)
+    save_trained(train(built, "llm")[0], tmp_path / "run")
+    again, _ = load(tmp_path / "run", merge=False)
     before = {name for name, parameter in built[0].named_parameters() if parameter.requires_grad}
     assert {name for name, parameter in again.named_parameters() if parameter.requires_grad} == before
-    save_trained(again, processor, tmp_path / "run")
+    save_trained(again, tmp_path / "run")
     assert torch.equal(logits(load(tmp_path / "run", merge=False)), logits(built))
 
 
 def test_half_precision_keeps_vectors_whole(built: Built, tmp_path: Path) -> None:
     train(built, "llm")
     built[0].connectors["image"].std.fill_(1e-9)  # zero as float16
-    save_trained(*built, tmp_path / "run", dtype=torch.float16)
+    save_trained(built[0], tmp_path / "run", dtype=torch.float16)
     stored = load_file(tmp_path / "run/trained.safetensors")
     assert {tensor.dtype for tensor in stored.values() if tensor.dim() > 1} == {torch.float16}
     model, _ = load(tmp_path / "run", merge=False)
@@ -79,20 +82,20 @@ def test_half_precision_keeps_vectors_whole(built: Built, tmp_path: Path) -> Non
 def test_a_part_trained_whole_is_saved(build: Callable[..., Built], llm: str, tmp_path: Path) -> None:
     built = build(llm)
     built[0].llm.requires_grad_(True)
-    save_trained(*train(built), tmp_path / "run")
+    save_trained(train(built)[0], tmp_path / "run")
     built[0].llm.requires_grad_(False)
-    save_trained(*built, tmp_path / "run")  # a later stage that freezes it must not lose it
+    save_trained(built[0], tmp_path / "run")  # a later stage that freezes it must not lose it
     assert torch.equal(logits(load(tmp_path / "run")), logits(built))
 
 
 def test_a_part_unfrozen_and_frozen_again_is_saved(built: Built, tmp_path: Path) -> None:
-    model, processor = built
+    model, _ = built
     assert len(unfreeze(model, "image.connector")) == len(list(model.connectors.parameters()))
     assert model.config.trained == []
     assert all(weight.requires_grad for weight in unfreeze(model, "llm"))
     train(built)
     model.requires_grad_(False)
-    save_trained(model, processor, tmp_path / "run")
+    save_trained(model, tmp_path / "run")
     assert torch.equal(logits(load(tmp_path / "run")), logits(built))
 
 
@@ -102,7 +105,7 @@ def test_a_merged_model_can_be_saved_light(built: Built, tmp_path: Path) -> None
     merge_lora(built[0])
     assert built[0].config.trained == ["llm"]
     torch.testing.assert_close(logits(built), before, atol=1e-4, rtol=1e-4)
-    save_trained(*built, tmp_path / "run")
+    save_trained(built[0], tmp_path / "run")
     assert torch.equal(logits(load(tmp_path / "run")), logits(built))
 
 
@@ -117,7 +120,7 @@ def test_a_full_checkpoint_is_an_ordinary_folder(build: Callable[..., Built], ll
     ordinary = model.eval(), AutoProcessor.from_pretrained(tmp_path / "run")
     torch.testing.assert_close(logits(ordinary), logits(built), atol=1e-4, rtol=1e-4)
     assert torch.equal(logits(load(tmp_path / "run")), logits(ordinary))
-    save_trained(*load(tmp_path / "run"), tmp_path / "light")
+    save_trained(load(tmp_path / "run")[0], tmp_path / "light")
     assert torch.equal(logits(load(tmp_path / "light")), logits(ordinary))
 
 
@@ -141,7 +144,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("case", DAMAGE)
 def test_a_damaged_light_checkpoint_is_refused(built: Built, tmp_path: Path, case: str) -> None:
-    save_trained(*built, tmp_path / "run")
+    save_trained(built[0], tmp_path / "run")
     damage, message = DAMAGE[case]
     damage(tmp_path / "run")
     with pytest.raises(BadCheckpoint, match=message):
@@ -160,7 +163,7 @@ def test_a_damaged_full_checkpoint_is_refused(built: Built, tmp_path: Path, mani
 
 
 def test_other_parts_are_refused(built: Built, tmp_path: Path, folders: dict[str, str]) -> None:
-    save_trained(*built, tmp_path / "run")
+    save_trained(built[0], tmp_path / "run")
     shutil.copytree(folders["llama"], tmp_path / "llm")
     edit(tmp_path / "run", lambda facts: facts["parts"]["llm"].update(name=str(tmp_path / "llm")))
     assert load(tmp_path / "run")
@@ -174,8 +177,36 @@ def test_other_parts_are_refused(built: Built, tmp_path: Path, folders: dict[str
         load(folders["llama"])
 
 
+@pytest.fixture
+def catalogued(folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Built:
+    """A model of parts that the catalogue has, as finished folders of a cache."""
+    places = {"smollm2-135m-instruct": tmp_path / "llm", "vit-s": tmp_path / "vision"}
+    for kind, place in zip(("llama", "vision"), places.values(), strict=True):
+        shutil.copytree(folders[kind], place)
+        cache.write_manifest(place, {})
+    monkeypatch.setattr(parts, "get", lambda name: places[name])
+    return compose(image={"encoder": "vit-s", "connector": "mlp", "size": 16, "tokens": 4})
+
+
+def test_a_part_of_another_converter_is_refused(
+    catalogued: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_trained(catalogued[0], tmp_path / "run")
+    assert load(tmp_path / "run")
+    monkeypatch.setattr(llama_gguf, "VERSION", llama_gguf.VERSION + 1)
+    with pytest.raises(BadCheckpoint, match=r"llama-gguf-1, here \w{12}\.\.\.\+llama-gguf-2\."):
+        load(tmp_path / "run")
+
+
+def test_a_part_altered_in_the_cache_is_refused(catalogued: Built, tmp_path: Path) -> None:
+    save_trained(catalogued[0], tmp_path / "run")
+    flip(tmp_path / "vision/model.safetensors")  # its size stays
+    with pytest.raises(PartUnavailable, match=r"vision/model\.safetensors was altered.*Delete the folder"):
+        load(tmp_path / "run")
+
+
 def test_tensors_that_do_not_fit_are_refused(built: Built, tmp_path: Path) -> None:
-    save_trained(*built, tmp_path / "run")
+    save_trained(built[0], tmp_path / "run")
     edit(tmp_path / "run", lambda facts: facts["connectors"]["image"].update(hidden=7))
     with pytest.raises(BadCheckpoint, match=r"3 tensors differ, such as connectors.image.linear_1.bias"):
         load(tmp_path / "run")
@@ -211,7 +242,7 @@ def test_a_failed_write_leaves_the_old_one(
     shown: type[BaseException],
     message: str,
 ) -> None:
-    save_trained(*built, tmp_path / "run")
+    save_trained(built[0], tmp_path / "run")
     before = logits(load(tmp_path / "run"))
     train(built)
 
@@ -220,13 +251,13 @@ def test_a_failed_write_leaves_the_old_one(
 
     monkeypatch.setattr(f"isthmus.model.checkpoint.{where}", full)
     with pytest.raises(shown, match=message):
-        save_trained(*built, tmp_path / "run")
+        save_trained(built[0], tmp_path / "run")
     assert torch.equal(logits(load(tmp_path / "run")), before)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_killed_between_two_renames_the_earlier_one_is_named(built: Built, tmp_path: Path) -> None:
-    save_trained(*built, tmp_path / "run")
+    save_trained(built[0], tmp_path / "run")
     (tmp_path / "run").rename(tmp_path / ".replaced-run")
     with pytest.raises(BadCheckpoint, match=r"An earlier one lies in .*\.replaced-run"):
         load(tmp_path / "run")
@@ -244,7 +275,7 @@ def test_nothing_but_a_checkpoint_is_replaced(built: Built, tmp_path: Path) -> N
     (tmp_path / "run").mkdir()
     (tmp_path / "run/thesis.txt").write_text("the only copy")
     with pytest.raises(IsthmusError, match="holds something that is not a checkpoint"):
-        save_trained(*built, tmp_path / "run")
+        save_trained(built[0], tmp_path / "run")
     assert (tmp_path / "run/thesis.txt").read_text() == "the only copy"
 
 
@@ -252,8 +283,8 @@ def test_what_is_not_finite_is_not_saved(built: Built, tmp_path: Path) -> None:
     with torch.no_grad():
         built[0].connectors["image"].linear_1.weight[0, 0] = 1e6
     with pytest.raises(IsthmusError, match=r"linear_1.weight is not finite as torch.float16"):
-        save_trained(*built, tmp_path / "run", dtype=torch.float16)
-    save_trained(*built, tmp_path / "run")
+        save_trained(built[0], tmp_path / "run", dtype=torch.float16)
+    save_trained(built[0], tmp_path / "run")
 
 
 def test_adapters_go_where_they_can(built: Built) -> None:

@@ -125,7 +125,7 @@ def test_the_tokenizer_is_left_as_it_was(built: Built) -> None:
 def test_threads_do_not_turn_each_others_switch(built: Built) -> None:
     _, processor = built
     talks = [[Message("user", TYPED * 20)], [Message("user", "is it red ?")]]
-    alone = [processor.encode([talk])["input_ids"].tolist() for talk in talks]
+    alone = [processor.ids(talk) for talk in talks]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda i: processor.encode([talks[i % 2]])["input_ids"].tolist(), range(200)))
+        found = list(pool.map(lambda i: processor.ids(talks[i % 2]), range(400)))
     assert all(ids == alone[i % 2] for i, ids in enumerate(found))

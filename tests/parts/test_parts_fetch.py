@@ -53,6 +53,18 @@ def test_pip_fetches_from_where_the_user_configured_it(
     assert fetch.package(tiny) == path
 
 
+def test_relative_folders_mean_those_where_isthmus_runs(
+    root: Path, wheels: Path, tiny: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ISTHMUS_CACHE", root.name)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    assert fetch.package(tiny, progress=False) == root / "packages" / "tiny_part-1.0-py3-none-any.whl"
+    monkeypatch.setenv("ISTHMUS_PACKAGES", wheels.name)
+    assert fetch.supplied(tiny) == next(wheels.iterdir())
+
+
 def test_npm_fetches(root: Path, wheels: Path, tiny: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_npm(tmp_path / "bin", monkeypatch, f'cp {next(wheels.iterdir())} "$to/any-name.tgz"')
     path = fetch.package(as_npm(tiny), progress=False)
@@ -115,7 +127,7 @@ def test_an_interrupted_client_is_ended(tiny: Part, tmp_path: Path, monkeypatch:
     fake_npm(tmp_path / "bin", monkeypatch, f"echo $$ > {tmp_path}/pid; exec sleep 60")
 
     def interrupt(seconds: float) -> None:
-        if (tmp_path / "pid").is_file():
+        if (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text():  # there before it is written
             raise KeyboardInterrupt
 
     monkeypatch.setattr(fetch, "time", SimpleNamespace(sleep=interrupt))

@@ -20,8 +20,9 @@ import pytest
 
 from isthmus import parts
 from isthmus.errors import PartUnavailable, UnknownName
-from isthmus.parts import cache, fetch, hub
+from isthmus.parts import cache, catalog, fetch, hub
 from isthmus.parts.catalog import Part
+from isthmus.parts.converters import dinov2_onnx
 from isthmus.parts.unpack import unpack
 
 
@@ -128,6 +129,27 @@ def test_a_local_folder_is_returned_as_it_is(tmp_path: Path) -> None:
         parts.get(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
     assert parts.get(str(tmp_path)) == tmp_path
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
+def test_a_folder_that_brings_code_is_refused(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / file).write_text(json.dumps({"inner": {"auto_map": {"AutoConfig": "evil.Config"}}}))
+    says = rf"{file} asks for Python code of its own to be run \(auto_map\)"
+    with pytest.raises(PartUnavailable, match=says):
+        parts.get(str(tmp_path))
+    monkeypatch.setattr(hub, "snapshot", lambda name: tmp_path)
+    with pytest.raises(PartUnavailable, match=says):
+        parts.get("hf://org/name@v1")
+
+
+def test_another_version_of_a_converter_is_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = catalog.PARTS["vit-s"]
+    assert parts.fingerprint("vit-s") == f"{part.package_sha256}+dinov2-onnx-{dinov2_onnx.VERSION}"
+    monkeypatch.setattr(dinov2_onnx, "VERSION", dinov2_onnx.VERSION + 1)
+    assert parts.fingerprint("vit-s") == f"{part.package_sha256}+dinov2-onnx-{dinov2_onnx.VERSION}"
+    assert parts.fingerprint("easy-vqa") == catalog.PARTS["easy-vqa"].package_sha256
 
 
 @pytest.mark.usefixtures("root")

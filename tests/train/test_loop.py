@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from isthmus.errors import BadCheckpoint, BadRecipe, IsthmusError
+from isthmus.errors import BadCheckpoint, BadRecipe, Interrupted, IsthmusError
 from isthmus.train import loop, state
 from isthmus.train.mixture import Mixture
 from isthmus.train.order import Order
@@ -113,7 +113,7 @@ def test_ctrl_c_after_the_last_step_is_not_lost(tmp_path: Path) -> None:
         def finish(self) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(loop.Interrupted, match="at the end of stage toy; saved"):
+    with pytest.raises(Interrupted, match="at the end of stage toy; saved"):
         run(Late(), tmp_path)
     assert run(Toy(), tmp_path, resume=True).step == 12
 
@@ -143,8 +143,23 @@ def test_data_that_changed_are_noticed(tmp_path: Path) -> None:
     facts["progress"]["data"] = "other"
     (tmp_path / "toy/state.json").write_text(json.dumps(facts))
     remanifest(tmp_path / "toy")
-    with pytest.raises(BadCheckpoint, match="data changed"):
+    with pytest.raises(BadCheckpoint, match="samples, pictures or parts changed"):
         run(Toy(), tmp_path, resume=True)
+
+
+def test_parts_that_changed_are_noticed(tmp_path: Path) -> None:
+    run(Toy(), tmp_path, steps=3, parts=["a" * 64, "b" * 64])
+    run(Toy(), tmp_path, steps=3, parts=["a" * 64, "b" * 64], resume=True)
+    with pytest.raises(BadCheckpoint, match="parts changed"):
+        run(Toy(), tmp_path, steps=3, parts=["a" * 64, "c" * 64], resume=True)
+
+
+def test_the_digest_of_the_data_follows_their_features() -> None:
+    features = torch.randn(12, 1, 4)
+    one, two = (Mixture(SAMPLES, [Mix()] * 12, tensor) for tensor in (features, features.clone()))
+    assert one.digest == two.digest
+    two.features[7, 0, 2] += 1e-3
+    assert one.digest != two.digest
 
 
 def remanifest(folder: Path) -> None:

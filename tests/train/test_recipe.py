@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from isthmus import connectors
 from isthmus.errors import BadRecipe
-from isthmus.train.recipe import Lora, find_recipe, load_recipe, shipped
+from isthmus.train.recipe import Lora, Recipe, find_recipe, load_recipe, shipped
 
 Write = Callable[..., Path]
 EMOJI = """name: e
@@ -42,6 +43,17 @@ def test_shipped_recipes_are_good(name: str) -> None:
         ("encoder: vit-s", "encode: vit-s", 4, "no key 'encode'. Did you mean 'encoder'?"),
         ("encoder: vit-s", "encoder: vit", 4, "no encoder 'vit'. Did you mean 'vit-s'?"),
         ("connector: mlp", "connector: mof_mlp", 4, "no connector 'mof_mlp'. Did you mean 'mlp'?"),
+        ("connector: mlp", "connector: mof_mlp, tokens: 4", 4, "no connector 'mof_mlp'. Did you mean 'mlp'?"),
+        (
+            "connector: mlp",
+            "connector: mlp, tokns: 4",
+            4,
+            "image.tokns: no key 'tokns'. Did you mean 'tokens'? Known: encoder, connector, part, size, tokens, hidden",
+        ),
+        ("connector: mlp", "connector: mlp, tokens: 0", 4, "image.tokens: Input should be greater than 0, not 0"),
+        ("connector: mlp", "connector: mlp, hidden: 0", 4, "image.hidden: Input should be greater than 0, not 0"),
+        ("connector: mlp", "connector: mlp, hidden: wide", 4, "image.hidden: Input should be a valid integer"),
+        ("connector: mlp", "connector: mlp, size: -14", 4, "image.size: Input should be greater than 0, not -14"),
         ("steps: 2", "stepz: 2", 10, "stages.0.stepz: no key 'stepz'. Did you mean 'steps'?"),
         (
             "steps: 2",
@@ -91,6 +103,43 @@ def test_one_mistake_is_one_line(tmp_path: Path) -> None:
         load_recipe(path)
     assert str(error.value).count("\n") == 0
     assert "no key 'sclae'. Did you mean 'scale'?" in str(error.value)
+
+
+def test_a_new_connectors_options_need_no_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ask_it.py").write_text(
+        "class Connector:\n"
+        "    def __init__(self, features: int, width: int, llm_width: int, queries: int, heads: int = 4) -> None: ...\n"
+    )
+    monkeypatch.setattr(connectors, "__path__", [*connectors.__path__, str(tmp_path)])
+    path = tmp_path / "e.yaml"
+
+    def with_options(text: str) -> dict[str, object]:
+        path.write_text(EMOJI.replace("connector: mlp", f"connector: ask-it{text}"))
+        return load_recipe(path).model.image.model_dump(exclude_none=True)
+
+    expected = {"encoder": "vit-s", "connector": "ask-it", "queries": 8, "heads": 4}
+    assert with_options(", queries: 8") == expected
+    for text, says in (
+        (
+            ", querys: 8",
+            "no key 'querys'. Did you mean 'queries'? Known: encoder, connector, part, size, queries, heads",
+        ),
+        (", queries: 8, tokens: 4", "no key 'tokens'"),
+        (", queries: 8, heads: many", "image.heads: Input should be a valid integer"),
+        ("", "image.queries: Field required"),
+    ):
+        with pytest.raises(BadRecipe) as error:
+            with_options(text)
+        assert f"{path}, line 4: " in str(error.value)
+        assert says in str(error.value)
+
+
+def test_a_recipe_comes_back_from_json_as_it_was() -> None:
+    recipe = load_recipe("demo")
+    assert recipe.model.image.model_dump()["tokens"] == 16
+    again = Recipe.model_validate_json(recipe.model_dump_json())
+    assert again == recipe
+    assert again.model_dump_json() == recipe.model_dump_json()
 
 
 def test_equal_stage_names_are_refused(tmp_path: Path) -> None:
@@ -155,6 +204,8 @@ def test_names_near_a_shipped_recipe(tmp_path: Path) -> None:
     for name in ("dem", "recipes/dmo.yaml", "demo.yml"):
         with pytest.raises(BadRecipe, match="Did you mean 'demo'"):
             find_recipe(name)
+    with pytest.raises(BadRecipe, match=r"^demo\.yml: no such file\. Did you mean 'demo', the recipe that comes with"):
+        find_recipe("demo.yml")
     with pytest.raises(BadRecipe, match="Known: "):
         find_recipe("something-else")
     with pytest.raises(BadRecipe):

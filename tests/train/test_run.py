@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from isthmus.errors import BadData, BadMedia, BadRecipe, IsthmusError
+from isthmus.data import emoji
+from isthmus.errors import BadCheckpoint, BadData, BadMedia, BadRecipe, Interrupted, IsthmusError
 from isthmus.model import IsthmusModel, load
-from isthmus.train import check, run, state
-from isthmus.train.loop import Interrupted
+from isthmus.train import check, mixture, run, state
 from isthmus.train.objectives import next_token
-from isthmus.train.recipe import Recipe
+from isthmus.train.recipe import Check, Recipe
 from isthmus.types import Image, Sample, Turn
 
 QUIET = Console(quiet=True)
@@ -79,6 +82,84 @@ def test_a_run_that_is_done_is_put_back(recipe: Recipe, tmp_path: Path, monkeypa
         run.train(recipe, tmp_path / "run", console=QUIET)
     with pytest.raises(BadRecipe, match="another recipe"):
         run.train(recipe.model_copy(update={"seed": 5}), tmp_path / "run", resume=True, console=QUIET)
+
+
+def test_a_run_does_not_go_on_with_other_pictures(
+    recipe: Recipe, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt(patch, 5)
+        with pytest.raises(Interrupted):
+            run.train(recipe, tmp_path / "run", console=QUIET)
+    whole = (pictures / "red.png").read_bytes()
+    PIL.Image.new("RGB", (20, 16), "olive").save(pictures / "red.png")  # the name and the caption stay
+    with pytest.raises(BadCheckpoint, match="samples, pictures or parts changed"):
+        run.train(recipe, tmp_path / "run", resume=True, console=QUIET)
+    (pictures / "red.png").write_bytes(whole)
+    run.train(recipe, tmp_path / "run", resume=True, console=QUIET)
+
+
+def test_a_run_does_not_go_on_with_other_parts(
+    facts: dict[str, Any], tiny_parts_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_parts_folder / "llm", llm := tmp_path / "llm")
+    facts["model"]["llm"] = str(llm)
+    recipe = Recipe.model_validate(facts)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 5)
+        with pytest.raises(Interrupted):
+            run.train(recipe, tmp_path / "run", console=QUIET)
+    weights = load_file(llm / "model.safetensors")
+    weights["model.norm.weight"] *= 1.5
+    save_file(weights, llm / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BadCheckpoint, match="samples, pictures or parts changed"):
+        run.train(recipe, tmp_path / "run", resume=True, console=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"kinds": ["name", "nmae"]}, r"evaluate\.held out: kinds: no kind of question 'nmae'\. Did you mean 'name'"),
+        ({"data": "emoji-captions", "count": 3, "options": {"concepts": 9999}}, "concepts: 9999"),
+        ({"split": "tets", "data": "easy-vqa"}, r"evaluate\.held out: .*no split 'tets'\. Did you mean 'test'"),
+    ],
+)
+@pytest.mark.parametrize("begin", ["check", "train"])
+def test_mistakes_of_the_evaluation_come_before_training(
+    facts: dict[str, Any],
+    tmp_path: Path,
+    begin: str,
+    change: dict[str, Any],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts["evaluate"]["held out"] |= {"split": "vendor" if "options" in change else "test"} | change
+    recipe = Recipe.model_validate(facts)
+
+    def composed(recipe: Recipe) -> None:
+        raise AssertionError("the mistake was not seen")
+
+    def few(count: int | None) -> Any:
+        raise BadRecipe(f"concepts: {count} is none of 8 to 225")
+
+    monkeypatch.setattr(run, "composed", composed)
+    monkeypatch.setattr(check, "composed", composed)
+    monkeypatch.setattr(emoji, "concepts", few)  # as for the real parts, which are not here
+    start = {"check": lambda: check.check(recipe, QUIET), "train": lambda: run.train(recipe, tmp_path, console=QUIET)}
+    with pytest.raises(BadRecipe, match=says):
+        start[begin]()
+
+
+def test_a_small_benchmark_may_lack_a_kind_but_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(name: str, split: str, count: int, options: Any, seed: int) -> list[Sample]:
+        rare = (Turn("Left of it?", "no", "place"),)
+        return [Sample(str(i), (), (Turn("?", "a", "name"), *rare[: i == 9])) for i in range(count)]
+
+    monkeypatch.setattr(mixture, "load_split", drawn)
+    few = Check(data="easy-vqa", split="test", count=2, kinds=["name", "place"])
+    mixture.check_benchmarks({"few": few}, seed=0)
+    with pytest.raises(BadRecipe, match=r"evaluate\.few: no question of the kinds place in its 2 samples"):
+        mixture.check_benchmarks({"few": few.model_copy(update={"kinds": ["place"]})}, seed=0)
 
 
 def test_training_teaches(recipe: Recipe, tmp_path: Path) -> None:

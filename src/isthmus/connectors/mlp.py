@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from isthmus.errors import BadRecipe
 
+Count = Annotated[int, Field(gt=0)]
 ABOUT = "two linear layers with GELU, on features shuffled into fewer and wider tokens"
 
 
@@ -27,7 +30,7 @@ class Connector(nn.Module):
         hidden: width of the hidden layer; None takes D_llm.
 
     Raises:
-        BadRecipe: when `tokens` does not fit; it names the numbers that do.
+        BadRecipe: when `tokens` does not fit (it names the numbers that do), or `hidden` is no width.
     """
 
     mean: Tensor
@@ -35,7 +38,7 @@ class Connector(nn.Module):
     offset: Tensor
 
     def __init__(
-        self, features: int, width: int, llm_width: int, tokens: int | None = None, hidden: int | None = None
+        self, features: int, width: int, llm_width: int, tokens: Count | None = None, hidden: Count | None = None
     ) -> None:
         super().__init__()
         side = math.isqrt(features)
@@ -44,9 +47,12 @@ class Connector(nn.Module):
         self.num_tokens = features if tokens is None else tokens
         if self.num_tokens not in fits:
             raise BadRecipe(f"tokens: {tokens} does not divide {features} features. Possible: {str(fits)[1:-1]}")
+        hidden = llm_width if hidden is None else hidden
+        if hidden < 1:
+            raise BadRecipe(f"hidden: {hidden} is no width; at least 1 is needed")
         self.ratio = math.isqrt(features // self.num_tokens)
-        self.linear_1 = nn.Linear(width * self.ratio**2, hidden or llm_width)
-        self.linear_2 = nn.Linear(hidden or llm_width, llm_width)
+        self.linear_1 = nn.Linear(width * self.ratio**2, hidden)
+        self.linear_2 = nn.Linear(hidden, llm_width)
         self.gain = nn.Parameter(torch.ones(()))
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))

@@ -24,6 +24,13 @@ VENDORS: tuple[Vendor, ...] = get_args(Vendor)
 HOLD_OUT_EVERY = 8
 FEWEST = 5  # four fill a scene, and one must be absent from it
 SIDE = 160  # pixels of a drawing before it is scaled into a scene
+DRAWINGS: dict[Vendor, tuple[str, str]] = {  # vendor -> the part that holds its drawings, and which files they are
+    "google": ("emoji-google", "**/64/*.png"),
+    "twitter": ("emoji-twitter", "**/64/*.png"),
+    "fluent": ("fluent-emoji", "**/assets/*.webp"),
+    "openmoji": ("openmoji", "**/color/svg/*.svg"),
+}
+PARTS = (*(part for part, _ in DRAWINGS.values()), "emojibase")
 
 # Subgroups (Unicode's) of things that have a look of their own and a common name: the demo's concepts come from here.
 THINGS = """
@@ -53,21 +60,19 @@ def _code(name: str) -> str:
 
 
 @functools.cache
-def _files(vendor: str) -> dict[str, Path]:
+def _files(vendor: Vendor) -> dict[str, Path]:
     """Code points -> the file of the vendor's drawing."""
-    folders = {
-        "google": ("emoji-google", "**/64/*.png"),
-        "twitter": ("emoji-twitter", "**/64/*.png"),
-        "fluent": ("fluent-emoji", "**/assets/*.webp"),
-        "openmoji": ("openmoji", "**/color/svg/*.svg"),
-    }
-    part, pattern = folders[vendor]
+    part, pattern = DRAWINGS[vendor]
     return {_code(path.stem): path for path in sorted(parts.get(part).glob(pattern))}
 
 
 @functools.cache
 def all_concepts() -> tuple[Concept, ...]:
-    """Every emoji that all four vendors draw, skin tones and flags apart, in an order fixed by a hash of its name."""
+    """Every emoji that all four vendors draw, in an order fixed by a hash of its name.
+
+    Skin tones and flags are left out, and so are names with a comma ("family: man, boy"), which a list of objects
+    could not hold.
+    """
     folder = next(parts.get("emojibase").glob("**/en/data.json")).parent
     messages = json.loads((folder / "messages.json").read_text())
     groups = {entry["order"]: entry["key"] for entry in messages["subgroups"]}
@@ -78,6 +83,7 @@ def all_concepts() -> tuple[Concept, ...]:
         )
         for entry in json.loads((folder / "data.json").read_text())
         if "subgroup" in entry and _code(entry["hexcode"]) in drawn and "flag" not in groups[entry["subgroup"]]
+        if "," not in entry["label"]
     ]
     return tuple(sorted(found, key=lambda concept: hashlib.sha256(concept.name.encode()).hexdigest()))
 
@@ -100,7 +106,7 @@ def concepts(count: int | None = None) -> tuple[tuple[Concept, ...], tuple[Conce
 
 
 @functools.lru_cache(maxsize=8192)
-def drawing(vendor: str, code: str) -> PIL.Image.Image:
+def drawing(vendor: Vendor, code: str) -> PIL.Image.Image:
     """A vendor's drawing as RGBA, `SIDE` pixels square."""
     path = _files(vendor)[code]
     if path.suffix == ".svg":
@@ -112,7 +118,7 @@ def drawing(vendor: str, code: str) -> PIL.Image.Image:
         return picture.convert("RGBA").resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
 
 
-def split_of(split: str, concepts_: int | None, unseen: Vendor) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
+def split_of(split: str, concepts_: int | None, unseen: Vendor) -> tuple[tuple[Concept, ...], tuple[Vendor, ...]]:
     """The concepts and vendors that a split may draw: `vendor` the unseen hand, `concepts` the held-out things."""
     trained, held = concepts(concepts_)
     seen = tuple(vendor for vendor in VENDORS if vendor != unseen)

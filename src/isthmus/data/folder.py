@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
+import io
 import json
 import random
 from collections.abc import Iterator
@@ -90,15 +91,15 @@ def inside(folder: Path, name: str) -> Path:
 def _listed(folder: Path, metadata: str) -> Iterator[tuple[str, dict[str, object]]]:
     """The rows of a metadata file, each with where it stands."""
     path = folder / metadata
-    lines = _text(folder, metadata).splitlines()
+    text = _text(folder, metadata)
     if path.suffix == ".csv":
-        try:
-            for number, row in enumerate(csv.DictReader(lines, strict=True), 1):
+        try:  # a quoted caption may have several lines
+            for number, row in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), 1):
                 yield f"{path}, entry {number}", {str(key): value for key, value in row.items()}
         except csv.Error as error:
             raise BadData(f"{path}: not CSV ({error})") from error
         return
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.split("\n"), 1):  # JSON may hold U+2028, at which splitlines would cut it
         if not line.strip():
             continue
         try:
@@ -121,7 +122,7 @@ def _beside(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
 
 def _text(folder: Path, name: str) -> str:
     try:
-        return inside(folder, name).read_text("utf-8-sig")
+        return inside(folder, name).read_bytes().decode("utf-8-sig")  # line ends as they are
     except UnicodeDecodeError as error:
         raise BadData(f"{folder / name}: not UTF-8 (byte {error.start}). Save it as UTF-8") from error
 

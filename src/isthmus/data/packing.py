@@ -10,6 +10,7 @@ computed once:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from torch import Tensor
 
 from isthmus.errors import BadData
 from isthmus.types import IGNORE_INDEX, Sample
+
+# Whether control tokens are parsed is a switch inside the tokenizer: a second thread must not find it turned.
+_TOKENIZING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,16 @@ class Template:
 
     def control(self, text: str) -> list[int]:
         """Tokens of the template itself, control tokens included."""
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return self._tokens(text, split_special_tokens=False)
 
     def plain(self, text: str) -> list[int]:
-        """Tokens of a person's or a dataset's text: `<|im_end|>` in it is nine ordinary characters."""
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+        """Tokens of a person's or a dataset's text: `<|im_end|>` in it is ten ordinary characters."""
+        return self._tokens(text, split_special_tokens=True)
+
+    def _tokens(self, text: str, split_special_tokens: bool) -> list[int]:
+        with _TOKENIZING:
+            found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=split_special_tokens)
+        return list(found.input_ids)
 
     def prefix(self, kinds: Iterable[str]) -> list[int]:
         """What stands before a question about media of these kinds."""

@@ -2,18 +2,21 @@
 
 A scene has up to four objects, one in a cell of a 2 x 2 grid (jittered, scaled, turned a little); a single object may
 stand anywhere and fill the picture. Which cells are taken is the scene's *layout*: `HELD_OUT_LAYOUTS` are never drawn
-for training. Everything follows from `(seed, split, index)`, so a scene is drawn anew whenever its pixels are wanted.
+for training. Everything follows from the options of the data set (concepts, unseen, turn, restyle) and `(seed, split,
+index)`, so a scene is drawn anew whenever its pixels are wanted. An id names the latter alone: two sets with different
+options have samples of the same id and different content.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import PIL.Image
 
-from isthmus.data.emoji import Concept, drawing
+from isthmus.data.emoji import Concept, Vendor, drawing
 from isthmus.data.restyle import outlined
 from isthmus.types import Turn
 
@@ -39,6 +42,8 @@ RELATIONS: dict[str, tuple[Callable[[int, int], bool], str]] = {
     "below": (lambda a, b: a // 2 > b // 2, "What is below the {}?"),
 }
 SIDE = 112  # pixels of a picture
+SINGULAR = ("ss", "us", "is", "os")  # dress, octopus, iris, rhinoceros
+WHAT_IT_HAS = re.compile(" (?:with|of|in|over|showing|holding|lifting) ")  # a plural after it does not count
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Placed:
     """
 
     concept: Concept
-    vendor: str
+    vendor: Vendor
     cell: int
     x: float
     y: float
@@ -84,7 +89,7 @@ class Scene:
 def compose(
     rng: random.Random,
     pool: Sequence[Concept],
-    vendors: Sequence[str],
+    vendors: Sequence[Vendor],
     layout: tuple[int, ...],
     turn: float = 12,
     restyle: float = 0,
@@ -115,14 +120,12 @@ def compose(
 def questions(scene: Scene, rng: random.Random, pool: Sequence[Concept]) -> list[Turn]:
     """Every kind of question that the scene can answer, one of each, yes and no equally often."""
     names = [placed.concept.name for placed in scene.objects]
-    groups = {
-        placed.concept.group for placed in scene.objects
-    }  # an owl is a bird, too
+    groups = {placed.concept.group for placed in scene.objects}  # an owl is a bird, too
     absent = rng.choice([concept.name for concept in pool if concept.group not in groups] or _others(pool, names))
     turns = [
         Turn("What colour is the background?", scene.background, "background"),
-        Turn(f"Is there {article(rng.choice(names))}?", "yes", "yes/no"),
-        Turn(f"Is there {article(absent)}?", "no", "yes/no"),
+        Turn(f"{is_there(rng.choice(names)).capitalize()}?", "yes", "yes/no"),
+        Turn(f"{is_there(absent).capitalize()}?", "no", "yes/no"),
     ]
     if len(names) == 1:
         caption = f"{article(names[0])} on a {scene.background} background"
@@ -131,7 +134,7 @@ def questions(scene: Scene, rng: random.Random, pool: Sequence[Concept]) -> list
     turns += [
         Turn("Which objects are there?", ", ".join(names), "objects"),
         Turn("How many objects are there?", NUMBERS[len(names)], "count"),
-        Turn(f"How many times is there {article(counted)}?", NUMBERS[names.count(counted)], "count"),
+        Turn(f"How many times {is_there(counted)}?", NUMBERS[names.count(counted)], "count"),
     ]
     return turns + [turn for turn in _relations(scene) if rng.random() < 0.5]
 
@@ -155,9 +158,22 @@ def _relations(scene: Scene) -> list[Turn]:
 
 
 def article(name: str) -> str:
-    """The name with its indefinite article.
+    """The name with its indefinite article; a plural has none.
 
-    >>> article("owl"), article("dog")
-    ('an owl', 'a dog')
+    >>> article("owl"), article("dog"), article("unicorn"), article("gloves"), article("octopus")
+    ('an owl', 'a dog', 'a unicorn', 'gloves', 'an octopus')
     """
-    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+    thing = WHAT_IT_HAS.split(name)[0]
+    if thing.endswith("s") and not thing.endswith(SINGULAR):
+        return name
+    vowel = name[0] in "aeiou" and not name.startswith(("uni", "ewe", "euro", "one"))  # as in "you" and "won"
+    return f"an {name}" if vowel or name.startswith("hour") else f"a {name}"
+
+
+def is_there(name: str) -> str:
+    """The words that ask for a thing, or for several.
+
+    >>> is_there("owl"), is_there("socks"), is_there("face with horns")
+    ('is there an owl', 'are there socks', 'is there a face with horns')
+    """
+    return f"are there {name}" if article(name) == name else f"is there {article(name)}"

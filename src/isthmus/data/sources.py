@@ -68,6 +68,15 @@ def load_split(name: str, split: str, count: int | None, options: dict[str, Any]
     return samples
 
 
+def parts(name: str) -> tuple[str, ...]:
+    """The parts that a data set is made from, which are fetched when it is first loaded; a folder has none.
+
+    >>> parts("easy-vqa")
+    ('easy-vqa',)
+    """
+    return () if Path(name).is_dir() else tuple(find(SETS, name).PARTS)
+
+
 def usable(sample: Sample) -> None:
     """Raises `BadData` naming a sample that has no image or more than one, no turns, or a turn without an answer."""
     if len(sample.media) != 1:

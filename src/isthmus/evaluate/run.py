@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import torch
@@ -23,16 +22,17 @@ from isthmus.types import IGNORE_INDEX, Sample, Turn
 BATCH = 32  # questions generated at once
 ROWS = 8  # pictures, with all their questions, looked at in one pass
 LONGEST = 24  # tokens of an answer
+Shown = dict[tuple[str, str], Sample]  # by benchmark and id: sets with different options repeat ids
 
 
-def ask_all(run: Run, checks: dict[str, Check], seed: int = 0) -> tuple[list[Answer], dict[str, Sample]]:
-    """Every answer of every benchmark, and the samples by id, for the report's pictures."""
+def ask_all(run: Run, checks: dict[str, Check], seed: int = 0) -> tuple[list[Answer], Shown]:
+    """Every answer of every benchmark, and what it was shown, for the report's pictures."""
     answers: list[Answer] = []
-    shown: dict[str, Sample] = {}
+    shown: Shown = {}
     for name, check in checks.items():
         samples = load_split(check.data, check.split, check.count, check.options, seed + 1)
         answers += ask(run, name, samples, check.kinds, seed, check.swapped)
-        shown |= {sample.id: sample for sample in samples}
+        shown |= {(name, sample.id): sample for sample in samples}
     return answers, shown
 
 
@@ -108,17 +108,21 @@ def _answers(run: Run, asked: Sequence[Sample], seen: Tensor, note: str) -> list
 
 
 def _likeliest(run: Run, rows: Sequence[Row], features_BND: Tensor) -> list[tuple[int, Turn, bool]]:
-    """For each turn of the rows: its row, the turn, and whether its answer is what greedy decoding gives."""
+    """For each turn of the rows: its row, the turn, and whether its answer is what greedy decoding gives.
+
+    As in the loss, the head runs only at the positions before supervised tokens; S is their number.
+    """
     batch = collate(rows, pad=0)
-    labels = batch.pop("labels")[:, 1:]
-    logits = run.model(features={"image": features_BND}, use_cache=False, **batch).logits
-    agrees = logits[:, :-1].argmax(-1) == labels
-    found = []
-    for place, row in enumerate(rows):
-        tokens = iter(agrees[place][labels[place] != IGNORE_INDEX].tolist())
-        for turn in row.sample.turns:
-            found.append((place, turn, all(list(islice(tokens, len(run.processor.template.answer(turn.answer)))))))
-    return found
+    labels_BT = batch["labels"][:, 1:]
+    x_BTD = run.model.embed(batch["input_ids"], None, {"image": features_BND})
+    mask = batch["attention_mask"].to(x_BTD.dtype)
+    decoder, head = run.model.llm.get_decoder(), run.model.get_output_embeddings()
+    seen = decoder(inputs_embeds=x_BTD, attention_mask=mask, position_ids=batch["position_ids"], use_cache=False)
+    keep = labels_BT != IGNORE_INDEX
+    agrees_S = head(seen.last_hidden_state[:, :-1][keep]).argmax(-1) == labels_BT[keep]
+    turns = [(place, turn) for place, row in enumerate(rows) for turn in row.sample.turns]
+    lengths = [len(run.processor.template.answer(turn.answer)) for _, turn in turns]
+    return [(*turn, bool(own.all())) for turn, own in zip(turns, agrees_S.split(lengths), strict=True)]
 
 
 def answer_batch(run: Run, questions: Sequence[str], features_BND: Tensor) -> list[str]:

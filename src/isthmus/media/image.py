@@ -43,7 +43,7 @@ def load_image(source: object) -> PIL.Image.Image:
                 raise BadMedia(f"{name}: {width} x {height} pixels; at most {MAX_PIXELS:,} are decoded. Scale it down")
             picture.load()
             return rgb(PIL.ImageOps.exif_transpose(picture))
-    except BadMedia:
+    except (BadMedia, MemoryError):  # the machine's lack of memory is not the picture's fault
         raise
     except PIL.Image.DecompressionBombError as error:  # Pillow refuses these before their size can be asked
         raise BadMedia(

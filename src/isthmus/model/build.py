@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer
 
 from isthmus import parts
+from isthmus.connectors._options import options as connector_options
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.model.composed import IsthmusModel, connector
 from isthmus.model.configuration import IsthmusConfig
@@ -21,7 +21,8 @@ from isthmus.parts import catalog
 from isthmus.parts.cache import sha256
 from isthmus.registry import find, miss
 
-LOCAL = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}  # no hub, no pickles
+SAFE = {"local_files_only": True, "trust_remote_code": False}  # no hub, no code that lies beside the weights
+LOCAL = SAFE | {"use_safetensors": True, "dtype": torch.float32}  # and no pickles
 
 
 def compose(
@@ -51,6 +52,8 @@ def compose(
     part, size = options.pop("part", encoder.PART), options.pop("size", encoder.SIZE)
     if part is None:
         raise BadRecipe(f"image: the encoder {name} has no default weights. Name a folder or hub part with `part`")
+    if size < 1:
+        raise BadRecipe(f"image: size: {size} pixels, at least 1 is needed")
     _check_options(options)
     named = {"llm": llm, "image.encoder": part}
     folders = {where: parts.get(source) for where, source in named.items()}
@@ -72,11 +75,11 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
     modules = {}
     try:
         llm = AutoModelForCausalLM.from_pretrained(folders["llm"], **LOCAL)
-        tokenizer = AutoTokenizer.from_pretrained(folders["llm"], local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folders["llm"], **SAFE)
         for kind, encoder in config.encoders.items():
             modules[kind] = find("isthmus.encoders", encoder["name"]).load(folders[f"{kind}.encoder"], **LOCAL)
             setattr(config, f"{kind}_config", modules[kind].config)
-        images = AutoImageProcessor.from_pretrained(folders["image.encoder"], local_files_only=True, backend="pil")
+        images = AutoImageProcessor.from_pretrained(folders["image.encoder"], **SAFE, backend="pil")
     except (OSError, ValueError) as error:
         where = ", ".join(map(str, folders.values()))
         raise PartUnavailable(f"a part in {where} cannot be loaded: {error}") from error
@@ -126,9 +129,9 @@ def part(model: IsthmusModel, where: str) -> nn.Module:
 
 
 def fingerprint(source: str, folder: Path) -> str:
-    """SHA-256 that stands for a part's weights: of its package where the catalogue has it, else of its safetensors."""
+    """What stands for a part's weights: `parts.fingerprint` where the catalogue has it, else SHA-256 of safetensors."""
     if source in catalog.PARTS:
-        return catalog.PARTS[source].package_sha256
+        return parts.fingerprint(source)
     files = sorted(folder.glob("*.safetensors"))
     return sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
@@ -139,13 +142,15 @@ def _record(source: str, folder: Path) -> dict[str, str]:
 
 
 def _config(folder: Path) -> Any:
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    try:
+        config = AutoConfig.from_pretrained(folder, **SAFE)
+    except (OSError, ValueError) as error:
+        raise PartUnavailable(f"the part in {folder} cannot be loaded: {error}") from error
     return getattr(config, "vision_config", config)  # a whole CLIP or SigLIP: its vision half
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    module = find("isthmus.connectors", options["connector"])
-    known = list(inspect.signature(module.Connector).parameters)[3:]
+    known = list(connector_options(options["connector"]))
     for key in options:
         if key not in known and key != "connector":
             raise BadRecipe(f"image: {miss('option', key, ['part', 'size', *known])}")

@@ -22,21 +22,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from isthmus import parts
-from isthmus.errors import BadCheckpoint, IsthmusError, UnknownName
-from isthmus.model.build import assemble, fingerprint, freeze
+from isthmus.errors import BadCheckpoint, IsthmusError, PartUnavailable, UnknownName
+from isthmus.model.build import SAFE, assemble, fingerprint, freeze
 from isthmus.model.composed import IsthmusModel
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.lora import add_lora, merge_lora
 from isthmus.model.processor import IsthmusProcessor
-from isthmus.parts import cache
+from isthmus.parts import cache, catalog, foreign
 
 TRAINED = "trained.safetensors"
 FULL = ("model.safetensors", "model.safetensors.index.json")
 
 
-def save_trained(
-    model: IsthmusModel, processor: IsthmusProcessor, folder: str | Path, dtype: torch.dtype = torch.float32
-) -> None:
+def save_trained(model: IsthmusModel, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a light checkpoint: connectors with their buffers, LoRA adapters, and parts whose own weights changed.
 
     Matrices are stored as `dtype`; vectors and scalars, which cost nothing, as they are. A part counts as changed
@@ -73,10 +71,13 @@ def load(folder: str | Path, merge: bool = True) -> tuple[IsthmusModel, IsthmusP
         merge: add the adapters to the weights; False keeps them, to train them further.
 
     Raises:
-        BadCheckpoint: for a checkpoint that is missing, incomplete, altered or made for other parts.
-        PartUnavailable: for a part that cannot be fetched.
+        BadCheckpoint: for a checkpoint that is missing, incomplete, altered, made for other parts, or whose
+            configuration names Python code to be run.
+        PartUnavailable: for a part that cannot be fetched, or was altered in the cache.
     """
     folder = Path(folder).expanduser()
+    if wrong := foreign.code(folder):
+        raise BadCheckpoint(wrong)
     config = _config(folder)
     _verify(folder)
     model, processor = (_full if any((folder / name).is_file() for name in FULL) else _light)(folder, config)
@@ -177,10 +178,8 @@ def _verify(folder: Path) -> None:
 
 def _full(folder: Path, config: IsthmusConfig) -> tuple[IsthmusModel, IsthmusProcessor]:
     try:
-        model, info = IsthmusModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        processor = IsthmusProcessor.from_pretrained(folder, local_files_only=True)
+        model, info = IsthmusModel.from_pretrained(folder, **SAFE, use_safetensors=True, output_loading_info=True)
+        processor = IsthmusProcessor.from_pretrained(folder, **SAFE)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise BadCheckpoint(f"{folder} cannot be loaded: {error}. Copy it again.") from error
     if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
@@ -212,7 +211,18 @@ def _part(folder: Path, where: str, facts: dict[str, str]) -> Path:
         raise BadCheckpoint(f"{folder} was made for a part that is not here: {error}") from error
     if (actual := fingerprint(facts["name"], source)) != facts["sha256"]:
         raise BadCheckpoint(
-            f"{folder} was made for another {facts['name']} ({where}): SHA-256 {facts['sha256'][:12]}..., "
-            f"here {actual[:12]}.... Take the version of Isthmus that trained it, or its full form."
+            f"{folder} was made for another {facts['name']} ({where}): SHA-256 {_short(facts['sha256'])}, "
+            f"here {_short(actual)}. Take the version of Isthmus that trained it, or its full form."
+        )
+    if facts["name"] in catalog.PARTS and (altered := cache.altered(source)):  # their fingerprint is of the package
+        raise PartUnavailable(
+            f"{source / altered[0]} was altered: its SHA-256 is not the one in {cache.MANIFEST}. Delete the folder; the"
+            " part is made again when it is next needed."
         )
     return source
+
+
+def _short(print_: str) -> str:
+    """The digest cut to what can be compared by eye, the converter in full."""
+    digest, plus, converter = print_.partition("+")
+    return f"{digest[:12]}...{plus}{converter}"

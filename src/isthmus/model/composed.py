@@ -30,10 +30,10 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
     def __init__(self, config: IsthmusConfig) -> None:
         super().__init__(config)
-        self.llm = AutoModelForCausalLM.from_config(config.llm_config)
+        self.llm = AutoModelForCausalLM.from_config(config.llm_config, trust_remote_code=False)
         self.encoders, self.connectors = nn.ModuleDict(), nn.ModuleDict()
         for kind in config.encoders:
-            self.encoders[kind] = AutoModel.from_config(getattr(config, f"{kind}_config"))
+            self.encoders[kind] = AutoModel.from_config(getattr(config, f"{kind}_config"), trust_remote_code=False)
             self.connectors[kind] = connector(config, kind)
         self.post_init()
 

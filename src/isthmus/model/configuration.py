@@ -20,7 +20,7 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
         placeholders: kind -> token id that holds a slot. It lies outside the LLM's vocabulary, whose embeddings
             and logits stay exactly its own.
         parts: "llm" or "<kind>.encoder" -> {"name", "sha256"}: where the weights come from, so that a checkpoint
-            can leave them out.
+            can leave them out; "sha256" is what `build.fingerprint` gives.
         adapters: the same keys -> {"r", "alpha"} of the LoRA adapter that is in the part.
         trained: the same keys, for parts whose own weights are no longer those of `parts`.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +15,6 @@ from isthmus.media import load_image
 from isthmus.types import Image, Message
 
 ROLES = ("system", "user", "assistant")
-
-# Whether control tokens are parsed is a switch inside the tokenizer: a second thread must not find it turned.
-_TOKENIZING = threading.Lock()
 
 
 class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
@@ -80,8 +76,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             BadData: for a conversation that does not end with the user, an unknown role, or media of another role.
             BadMedia: for an image that cannot be read.
         """
-        with _TOKENIZING:
-            rows = [self.ids(conversation) for conversation in conversations]
+        rows = [self.ids(conversation) for conversation in conversations]
         length = max(map(len, rows), default=0)
         fill = [length - len(row) for row in rows]
         batch: dict[str, Any] = {

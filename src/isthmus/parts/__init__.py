@@ -14,12 +14,12 @@ from types import ModuleType
 
 from isthmus import registry
 from isthmus.errors import PartUnavailable, UnknownName
-from isthmus.parts import cache, catalog, fetch, hub
+from isthmus.parts import cache, catalog, fetch, foreign, hub
 from isthmus.parts.catalog import Kind, Part
 from isthmus.parts.progress import bar
 from isthmus.parts.unpack import unpack
 
-__all__ = ["Listing", "Part", "describe", "get", "known"]
+__all__ = ["Listing", "Part", "describe", "fingerprint", "get", "known"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def get(name: str, *, progress: bool = True) -> Path:
     part loads with transformers; data keep the paths they have in their package.
 
     Raises `UnknownName` for a name that does not exist, and `PartUnavailable` if the part cannot be fetched, verified,
-    converted or written.
+    converted or written, or if its configuration names Python code to be run.
     """
     part = catalog.PARTS.get(name)
     if part is None:
@@ -75,11 +75,21 @@ def get(name: str, *, progress: bool = True) -> Path:
     return folder
 
 
+def fingerprint(name: str) -> str:
+    """What stands for the contents of a part of the catalogue: its package's SHA-256 and the converter's version.
+
+    >>> fingerprint("vit-s").partition("+")[2]
+    'dinov2-onnx-1'
+    """
+    part = catalog.PARTS[name]
+    return f"{part.package_sha256}+{_made_by(part)}" if part.converter else part.package_sha256
+
+
 def _elsewhere(name: str) -> Path:
-    if name.startswith(hub.SCHEME):
-        return hub.snapshot(name)
-    folder = Path(name).expanduser()
-    if (folder / "config.json").is_file():
+    folder = hub.snapshot(name) if name.startswith(hub.SCHEME) else Path(name).expanduser()
+    if wrong := foreign.code(folder):
+        raise PartUnavailable(wrong)
+    if name.startswith(hub.SCHEME) or (folder / "config.json").is_file():
         return folder
     if folder.is_dir():
         raise PartUnavailable(f"the folder {name} holds no config.json, so it is not a part")
@@ -121,8 +131,12 @@ def _converter(part: Part) -> ModuleType:
     return registry.find("isthmus.parts.converters", part.converter or "")
 
 
+def _made_by(part: Part) -> str:
+    return f"{part.converter}-{_converter(part).VERSION}"
+
+
 def _folder(part: Part) -> Path:
     """The finished folder; its name changes with the package, with what is taken and with the converter's version."""
-    version = f"{part.converter}-{_converter(part).VERSION}" if part.converter else " ".join(part.take)
+    version = _made_by(part) if part.converter else " ".join(part.take)
     key = hashlib.sha256(f"{part.package_sha256} {version}".encode()).hexdigest()[:12]
     return cache.root() / "parts" / f"{part.name}-{key}"

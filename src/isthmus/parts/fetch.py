@@ -51,7 +51,7 @@ def folder() -> Path:
 def supplied(part: Part) -> Path | None:
     """The package file if it lies in `ISTHMUS_PACKAGES` or the cache; a wrong SHA-256 raises `PartUnavailable`."""
     by_hand = os.environ.get("ISTHMUS_PACKAGES")
-    for place in [*([Path(by_hand).expanduser()] if by_hand else []), folder()]:
+    for place in [*([Path(by_hand).expanduser().absolute()] if by_hand else []), folder()]:
         path = place / part.package.filename
         if path.is_file():
             _verify(part, path)

@@ -16,7 +16,7 @@ from isthmus.data.packing import Row, Template, pack
 from isthmus.errors import MergeError
 from isthmus.model import describe
 from isthmus.registry import find
-from isthmus.train.mixture import Mixture, stage_samples
+from isthmus.train.mixture import Mixture, check_benchmarks, stage_samples
 from isthmus.train.order import Order
 from isthmus.train.recipe import Mix, Recipe, Stage
 from isthmus.train.run import Run, composed, features, group
@@ -45,6 +45,7 @@ def check(recipe: Recipe, console: Console) -> None:
         MergeError: when placeholders and soft tokens differ in number.
     """
     data = [stage_samples(stage, recipe.seed) for stage in recipe.stages]
+    check_benchmarks(recipe.evaluate, recipe.seed)
     run = composed(recipe)
     console.print(describe(run.model), markup=False, highlight=False, soft_wrap=True)
     for number, (stage, (samples, mixes)) in enumerate(zip(recipe.stages, data, strict=True), 1):

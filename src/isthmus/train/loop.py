@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from isthmus.errors import BadCheckpoint, BadRecipe, IsthmusError
+from isthmus.errors import BadCheckpoint, BadRecipe, Interrupted, IsthmusError
 from isthmus.train import state
 from isthmus.train.mixture import Mixture
 from isthmus.train.order import Order
@@ -26,10 +27,6 @@ from isthmus.train.state import Progressed
 SKIPS = 5  # batches in a row whose loss or gradient may be NaN or infinite before the run stops
 SAVE_EVERY = 120.0  # seconds between checkpoints
 FLOOR = 0.05  # the learning rate's last value over its peak
-
-
-class Interrupted(IsthmusError):
-    """Ctrl-C: everything is saved, and the message says how to go on."""
 
 
 def run_stage(
@@ -42,6 +39,7 @@ def run_stage(
     seed: int = 0,
     resume: bool = False,
     how_to_resume: str = "",
+    parts: Sequence[str] = (),
     console: Console | None = None,
 ) -> Progressed:
     """Run one stage to its last step, or to the ceiling in minutes.
@@ -54,10 +52,11 @@ def run_stage(
         groups: parameter groups as AdamW takes them, each with its part's name and its peak learning rate.
         folder: where the stage keeps its checkpoint (see `train.state`).
         how_to_resume: the command that `Interrupted` names.
+        parts: what stands for the model's parts; a checkpoint goes on only with the same parts, samples and features.
 
     Raises:
         Interrupted: after Ctrl-C, once the checkpoint is written.
-        BadCheckpoint: when the checkpoint cannot be used, or the data are no longer those that it was made with.
+        BadCheckpoint: when the checkpoint cannot be used, or data or parts are no longer those that it was made with.
         BadRecipe: when a part that should be trained gets no gradient.
         IsthmusError: when `SKIPS` batches in a row are not finite; the checkpoint is from before them.
     """
@@ -65,9 +64,12 @@ def run_stage(
     trained = [weight for group in groups for weight in group["params"]]
     peaks = [group["lr"] for group in groups]
     done = state.restore(folder, trained, optimizer) if resume else Progressed()
-    if done.data not in ("", mixture.digest):
-        raise BadCheckpoint(f"{folder}: the stage's data changed since. Put them back, or delete it to start anew")
-    done.data = mixture.digest
+    digest = hashlib.sha256(" ".join([mixture.digest, *parts]).encode()).hexdigest()
+    if done.data not in ("", digest):
+        raise BadCheckpoint(
+            f"{folder}: the stage's samples, pictures or parts changed since. Put them back, or delete it to start anew"
+        )
+    done.data = digest
     order = Order(mixture.lengths, stage.batch, f"{seed}/{stage.name}")
     started, saved, bad = time.monotonic() - done.seconds, time.monotonic(), 0
     with _bar(console) as bar, _ctrl_c() as stopping:

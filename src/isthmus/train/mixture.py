@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from isthmus.data.sources import load_split
-from isthmus.train.recipe import Mix, Stage
+from isthmus.errors import BadData, BadRecipe
+from isthmus.registry import miss
+from isthmus.train.recipe import Check, Mix, Stage
 from isthmus.types import Sample
 
-__all__ = ["Mixture", "load_split", "pick", "stage_samples"]
+__all__ = ["Mixture", "check_benchmarks", "load_split", "pick", "stage_samples"]
+
+LOOK = 200  # samples in which every kind of question of a data set is met
 
 
 @dataclass
@@ -31,9 +35,14 @@ class Mixture:
 
     @property
     def digest(self) -> str:
-        """Stands for the samples and their order: a resumed stage must find the same."""
+        """Stands for the samples, their order and their features: a resumed stage must find the same.
+
+        Features tell of pictures, preprocessing and encoder alike, and cost a tenth of a second for 1,800 pictures.
+        """
         facts = [(sample.id, sample.turns) for sample in self.samples]
-        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(repr((facts, self.features.shape, self.features.dtype)).encode())
+        digest.update(self.features.contiguous().numpy().data)
+        return digest.hexdigest()
 
     def batch(self, indices: Sequence[int], rng: random.Random) -> tuple[list[Sample], Tensor]:
         """The samples with the turns of this step, and their features in float32."""
@@ -62,3 +71,29 @@ def stage_samples(stage: Stage, seed: int) -> tuple[list[Sample], list[Mix]]:
         samples += some
         mixes += [mix] * len(some)
     return samples, mixes
+
+
+def check_benchmarks(checks: Mapping[str, Check], seed: int) -> None:
+    """Load the samples of every benchmark as the evaluation will, so that it fails before a training and not after.
+
+    Raises `BadRecipe` and `BadData` naming the benchmark: options and splits that do not exist, kinds of question that
+    its data set does not have, or none of them among the samples taken.
+    """
+    for title, check in checks.items():
+        try:
+            wanted, drawn = check.kinds or [], _kinds(check, check.count, seed)
+            known = drawn
+            if not drawn.issuperset(wanted) and check.count is not None:  # a small draw may lack a kind that exists
+                known = drawn | _kinds(check, max(check.count, LOOK), seed)
+            for kind in wanted:
+                if kind not in known:
+                    raise BadRecipe(f"kinds: {miss('kind of question', kind, sorted(known))}")
+            if wanted and drawn.isdisjoint(wanted):
+                raise BadRecipe(f"no question of the kinds {', '.join(wanted)} in its {check.count} samples; take more")
+        except (BadRecipe, BadData) as error:
+            raise type(error)(f"evaluate.{title}: {error}") from error
+
+
+def _kinds(check: Check, count: int | None, seed: int) -> set[str]:
+    samples = load_split(check.data, check.split, count, check.options, seed + 1)  # the evaluation's seed
+    return {turn.kind for sample in samples for turn in sample.turns}

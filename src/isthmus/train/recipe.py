@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SerializeAsAny, Tag, ValidationError, WrapValidator
+from pydantic import create_model as model_of
 
+from isthmus.connectors._options import options as connector_options
 from isthmus.data import sources
 from isthmus.errors import BadRecipe
 from isthmus.registry import miss, names
@@ -18,6 +21,7 @@ from isthmus.registry import miss, names
 Name = Annotated[str, Field(pattern=r"^\w[\w .-]*$")]  # it becomes a folder's name
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Place = tuple[str | int, ...]  # the keys that lead to a value
+CONNECTORS = "isthmus.connectors"
 TRAINABLE = ("llm", "image.connector")  # not the encoder: its features are computed once and kept
 
 
@@ -28,21 +32,36 @@ class Strict(BaseModel):
 
 
 class Bridge(Strict):
-    """How one kind of media reaches the LLM."""
+    """How one kind of media reaches the LLM; the connector's own options (`tokens`, ...) stand beside these keys."""
 
     encoder: str
     connector: str
     part: str | None = None
-    size: int | None = None
-    tokens: int | None = None
-    hidden: int | None = None
+    size: int | None = Field(default=None, gt=0)
+
+
+@functools.cache
+def bridge(connector: str) -> type[Bridge]:
+    """`Bridge` with the options of a connector, by the types and bounds that its signature declares.
+
+    For a connector that does not exist, every connector's options pass, so that its name is the one mistake named.
+    """
+    known = names(CONNECTORS)
+    if connector in known:
+        return model_of("Bridge", __base__=Bridge, **connector_options(connector))  # type: ignore[call-overload,no-any-return]
+    passing = {option: (Any, None) for name in known for option in connector_options(name)}
+    return model_of("Bridge", __base__=Bridge, **passing)  # type: ignore[call-overload,no-any-return]
+
+
+def _with_options(value: Any, otherwise: Any) -> Bridge:
+    return bridge(str(value.get("connector"))).model_validate(value) if isinstance(value, dict) else otherwise(value)
 
 
 class Parts(Strict):
     """What is composed."""
 
     llm: str
-    image: Bridge
+    image: Annotated[SerializeAsAny[Bridge], WrapValidator(_with_options)]
 
 
 class Lora(Strict):
@@ -116,6 +135,8 @@ def find_recipe(name: str) -> Path:
     if name in shipped():
         return shipped()[name]
     looks_like_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+    if looks_like_path and path.stem in shipped():
+        raise BadRecipe(f"{name}: no such file. Did you mean {path.stem!r}, the recipe that comes with Isthmus?")
     what = f"{name}: no such file, and with Isthmus comes " if looks_like_path else ""
     raise BadRecipe(what + miss("recipe", path.stem if looks_like_path else name, sorted(shipped())))
 
@@ -150,7 +171,7 @@ def load_recipe(name: str | os.PathLike[str], changes: Sequence[str] | None = No
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
-        found = [_explain(item) for item in error.errors()]
+        found = [_explain(item, data) for item in error.errors()]
     else:
         found = list(_problems(recipe))
     if found:
@@ -221,22 +242,23 @@ def _key(data: Any, part: str, change: str, new: bool) -> str | int:
     return int(part)
 
 
-def _explain(item: Any) -> tuple[Place, str]:
+def _explain(item: Any, data: Any) -> tuple[Place, str]:
     """Where pydantic found something, and what."""
     loc = item["loc"]  # below `train` it names the branch of the union
     place = tuple(part for i, part in enumerate(loc) if part != "[key]" and (i < 2 or loc[i - 2] != "train"))
     if item["type"] == "extra_forbidden":
-        return place, miss("key", str(place[-1]), _known(place[:-1]))
+        return place, miss("key", str(place[-1]), _known(place[:-1], data))
     given = f", not {item['input']!r}" if isinstance(item["input"], str | int | float | None) else ""
     return place, item["msg"] + given
 
 
-def _known(place: Place) -> list[str]:
-    """The keys of the mapping at `place`."""
+def _known(place: Place, data: Any) -> list[str]:
+    """The keys of the mapping at `place` of the recipe `data`."""
     kind: Any = Recipe
     for part in place:
         kind = _model(kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1])
-    return list(kind.model_fields)
+        data = data[part]
+    return list((bridge(str(data.get("connector"))) if kind is Bridge else kind).model_fields)
 
 
 def _model(kind: Any) -> Any:

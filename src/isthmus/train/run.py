@@ -17,13 +17,13 @@ from rich.progress import track
 from torch import Tensor
 
 from isthmus.data.features import FeatureCache
-from isthmus.errors import BadRecipe, IsthmusError
+from isthmus.errors import BadRecipe, Interrupted, IsthmusError
 from isthmus.media import load
 from isthmus.model import add_lora, compose, part, save_trained, unfreeze
 from isthmus.parts import cache
 from isthmus.registry import find
-from isthmus.train.loop import Interrupted, run_stage
-from isthmus.train.mixture import Mixture, stage_samples
+from isthmus.train.loop import run_stage
+from isthmus.train.mixture import Mixture, check_benchmarks, stage_samples
 from isthmus.train.recipe import Lora, Recipe
 from isthmus.train.state import Progressed
 from isthmus.types import Sample
@@ -70,7 +70,9 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, command: str = 
 
 def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: Console) -> Run:
     data = [stage_samples(stage, recipe.seed) for stage in recipe.stages]  # bad data stop the run before it begins
+    check_benchmarks(recipe.evaluate, recipe.seed)
     run = composed(recipe)
+    parts = [facts["sha256"] for _, facts in sorted(run.model.config.parts.items())]
     mixture: Mixture | None = None
     for number, stage in enumerate(recipe.stages):
         console.print(f"[bold]stage {number + 1} of {len(recipe.stages)}: {stage.name}[/] ({stage.objective})")
@@ -87,11 +89,11 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
         run.model.train()
         run.stages[stage.name] = run_stage(
             stage, objective, mixture, groups, folder / "stages" / stage.name,
-            seed=recipe.seed, resume=resume, how_to_resume=command, console=console,
+            seed=recipe.seed, resume=resume, how_to_resume=command, parts=parts, console=console,
         )  # fmt: skip
     run.model.requires_grad_(False)
     run.model.eval()
-    save_trained(run.model, run.processor, folder / "model")
+    save_trained(run.model, folder / "model")
     return run
 
 

@@ -29,7 +29,7 @@ class Progressed:
     seconds: float = 0.0
     points: list[tuple[int, float, float, float]] = field(default_factory=list)  # step, seconds, loss, tokens/s
     skipped: list[list[str]] = field(default_factory=list)  # sample ids of batches that gave no finite loss or gradient
-    data: str = ""  # `Mixture.digest`
+    data: str = ""  # stands for the stage's data and parts (`loop.run_stage`)
 
     @property
     def place(self) -> int:
@@ -72,8 +72,7 @@ def restore(folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Opti
     if not folder.exists():
         return Progressed()
     try:
-        manifest = json.loads((folder / cache.MANIFEST).read_text())["files"]
-        altered = [name for name, facts in manifest.items() if cache.sha256(folder / name) != facts["sha256"]]
+        altered = cache.altered(folder)
         tensors, facts = load_file(folder / "state.safetensors"), json.loads((folder / "state.json").read_text())
         done, steps = Progressed(**facts["progress"]), facts["optimizer_steps"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -11,6 +11,7 @@ from isthmus.types import Image, Sample, Turn
 
 ABOUT = "easy-VQA, published: 5,000 pictures of one coloured shape, 48,248 questions, 13 answers"
 SPLITS = ("train", "test")
+PARTS = ("easy-vqa",)
 
 
 def load(split: str, count: int | None = None, seed: int = 0) -> list[Sample]:

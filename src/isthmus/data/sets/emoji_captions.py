@@ -9,6 +9,7 @@ from isthmus.types import Image, Sample
 
 ABOUT = "one emoji on a coloured ground: what is it, is there a ..., background, caption"
 SPLITS = ("train", "vendor", "concepts")
+PARTS = emoji.PARTS
 
 
 def load(
@@ -20,7 +21,7 @@ def load(
     turn: float = 12,
     restyle: float = 0,
 ) -> list[Sample]:
-    """`count` samples; every concept comes equally often, in a shuffled order.
+    """`count` samples: shuffled rounds of all concepts; of a last round that is cut short, some of them.
 
     `train` draws every vendor but `unseen`; `vendor` the same concepts by the unseen vendor; `concepts` draws concepts
     that training does not have, by the training vendors.

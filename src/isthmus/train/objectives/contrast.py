@@ -67,5 +67,8 @@ class Objective:
 
 
 def names(sample: Sample) -> set[str]:
-    """The words that say what is in the picture."""
+    """The words that say what is in the picture, as far as commas part them.
+
+    A caption of several words (a folder's, say) is one entry of the vocabulary: the mean of its tokens' embeddings.
+    """
     return {word for turn in sample.turns if turn.kind in NAMING for word in turn.answer.split(", ")}
