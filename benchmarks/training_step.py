@@ -4,7 +4,7 @@
 
 Both train stage 2 of the recipe `demo`: the same starting weights (the connector after a short warm start), the same
 question-answer pairs step by step, the same LoRA, AdamW, learning rates and clipping, fp32, the same threads. Ours is
-`run_stage` as the demo calls it. The peer (`llava_peer.py`) is the ordinary way: one picture and one pair an example,
+`run_stage` as the demo calls it. The peer (`_llava_peer.py`) is the ordinary way: one picture and one pair an example,
 pixels through the frozen encoder every step, rows padded on the right, logits at every position.
 
 Text tokens are those of question, template and answer, counted alike for both; slots of pictures are not. The two take
@@ -32,7 +32,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from llava_peer import Peer
+from _llava_peer import Peer
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -263,7 +263,18 @@ def one_side(side: str, connector: Path) -> None:
         peer = Peer(ours.run, ours.stage, ours.recipe.seed)
         ours.mixture.features = torch.empty(0)
         peer.fit(plan, lambda _: 0.1)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak())
+
+
+def peak() -> float:
+    """Peak resident memory of this process [MB].
+
+    `ru_maxrss` counts what the parent held when it forked, so it is taken only where there is no /proc.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return (kilobytes or [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss])[0] / 1024
 
 
 def warmup(steps: int) -> int:
