@@ -60,7 +60,7 @@ def run_stage(
         BadRecipe: when a part that should be trained gets no gradient.
         IsthmusError: when `SKIPS` batches in a row are not finite; the checkpoint is from before them.
     """
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
     trained = [weight for group in groups for weight in group["params"]]
     peaks = [group["lr"] for group in groups]
     done = state.restore(folder, trained, optimizer) if resume else Progressed()
