@@ -77,6 +77,24 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self.fd, keys.encode())
 
+    def press(self, key: str, pattern: str) -> str:
+        """Type `key` every two seconds until the terminal shows `pattern`.
+
+        A prompt is shown a moment before keys are awaited, and a signal in between is noticed only with the next key.
+        """
+        for _ in range(PATIENCE // 2):
+            self.type(key)
+            if re.search(pattern, self._look(2)):
+                break
+        return self.until(pattern)
+
+    def _look(self, seconds: float) -> str:
+        """What is unread, after waiting a while for more."""
+        time.sleep(seconds)
+        while select.select([self.fd], [], [], 0)[0]:
+            self.unread += os.read(self.fd, 65536).decode(errors="replace")
+        return self.unread
+
     def until(self, pattern: str) -> str:
         """What the terminal shows up to `pattern`, which is awaited."""
         deadline = time.monotonic() + PATIENCE
@@ -131,9 +149,7 @@ def test_a_conversation(terminal: Terminal) -> None:
     terminal.until("\\(stopped\\)\r\n> ")
     assert time.monotonic() - asked < LONGEST * 0.05, "it did not wait for the whole answer"
 
-    time.sleep(0.5)  # the prompt is shown a moment before keys are awaited, and Python's input is deaf in between
-    terminal.type("\x03")  # Ctrl-C at the prompt
-    terminal.until("/quit ends the chat\r\n> ")
+    terminal.press("\x03", "/quit ends the chat\r\n> ")  # Ctrl-C at the prompt
     terminal.type("/help\n")
     terminal.until("/new starts over.*\r\n> ")
     terminal.type("/new\n")
