@@ -81,7 +81,7 @@ class Bench:
         groups = [group(self.run.model, where, how) for where, how in stage.train.items()]
         self.run.model.train()
         objective = find("isthmus.train.objectives", stage.objective).Objective(
-            self.run.model, self.run.processor, self.mixture.samples, self.mixture.features
+            self.run.model, self.run.processor, self.mixture.samples, self.mixture.some
         )
         with tempfile.TemporaryDirectory() as folder:
             run_stage(
@@ -97,7 +97,7 @@ class Bench:
         """
         self.run.model.eval()
         index = next(i for i, other in enumerate(self.mixture.samples) if other.id == sample.id)
-        cached = self.mixture.features[index : index + 1].float()
+        _, cached = self.mixture.batch([index], random.Random(0))
         pixels = self.run.processor.preprocess([load(sample.media[0])])
         features = {"image": self.run.model.encode("image", pixels) if exact else cached}
         row = pack(sample, self.run.processor.template)
@@ -141,7 +141,7 @@ def bench(connector: Path) -> Bench:
         warm, mixes = stage_samples(first, recipe.seed)
         data = Mixture(warm, mixes, mixture.features if warm == samples else features(run, warm))
         objective = find("isthmus.train.objectives", first.objective).Objective(
-            run.model, run.processor, warm, data.features
+            run.model, run.processor, warm, data.some
         )
         run.model.requires_grad_(False)
         groups = [group(run.model, where, how) for where, how in first.train.items()]

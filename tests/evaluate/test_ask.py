@@ -55,7 +55,7 @@ def taught(run: Run) -> list[Sample]:
     said = {"What is this?": "a red ball", "Is there a dog?": "no"}
     asked = [replace(s, turns=tuple(Turn(t.question, said[t.question], t.kind) for t in s.turns)) for s in samples()]
     seen = features(run, asked).float()
-    objective = next_token.Objective(run.model, run.processor, asked, seen)
+    objective = next_token.Objective(run.model, run.processor, asked, lambda count: seen)
     optimizer = torch.optim.Adam(unfreeze(run.model, "llm"), lr=1e-2)
     for _ in range(300):
         loss, _ = objective(asked, seen)

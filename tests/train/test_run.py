@@ -227,17 +227,52 @@ def test_another_adapter_size_in_a_later_stage_is_refused(facts: dict[str, Any],
         run.train(Recipe.model_validate(facts), tmp_path / "run", console=QUIET)
 
 
-def test_encoders_stay_frozen(recipe: Recipe) -> None:
-    model = run.composed(recipe).model
-    with pytest.raises(BadRecipe, match="stays frozen"):
-        run.group(model, "image.encoder", 1e-3)
+@pytest.mark.parametrize("how", [{"lora": 2, "lr": 1e-2}, 1e-3])
+def test_an_encoder_learns_and_later_stages_see_by_what_it_learned(
+    how: Any, facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts["stages"][0] |= {"train": {"image.connector": 1e-2, "image.encoder": how}, "batch": 3}
+    facts["stages"] = facts["stages"][:2]
+    recipe = Recipe.model_validate(facts)
+    before = weights(run.composed(recipe))
+    seen: list[Tensor] = []
+    features = run.features
+    monkeypatch.setattr(run, "features", lambda *some, **more: seen.append(features(*some, **more)) or seen[-1])
+    whole = run.train(recipe, tmp_path / "whole", console=QUIET)
+    after = {name.replace(".base_layer", ""): tensor for name, tensor in weights(whole).items()}
+    changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert any(name.startswith("encoders.") for name in changed) == (how == 1e-3)  # an adapter leaves the part as it is
+    samples, _ = mixture.stage_samples(recipe.stages[1], recipe.seed)
+    whole.model.eval()
+    torch.testing.assert_close(seen[0].float(), run.encode(whole, samples).detach(), atol=2e-3, rtol=2e-3)
+    assert (seen[0].float() - features(run.composed(recipe), samples).float()).abs().max() > 1e-2
+    loaded, _ = load(tmp_path / "whole/model")  # the light checkpoint holds what the encoder learned
+    torch.testing.assert_close(
+        run.encode(run.Run(loaded, whole.processor), samples), run.encode(whole, samples), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_a_stage_that_trains_the_encoder_resumes_bit_for_bit(
+    facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts["stages"] = [facts["stages"][1]]
+    facts["stages"][0]["train"]["image.encoder"] = {"lora": 2, "lr": 1e-2}
+    recipe = Recipe.model_validate(facts)
+    whole = run.train(recipe, tmp_path / "whole", console=QUIET)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 5)
+        with pytest.raises(Interrupted, match="stopped at step 5 of stage instruct"):
+            run.train(recipe, tmp_path / "cut", console=QUIET)
+    resumed = run.train(recipe, tmp_path / "cut", resume=True, console=QUIET)
+    expected = weights(whole)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(resumed).items())
 
 
 def test_a_turn_longer_than_the_llm_is_named(recipe: Recipe) -> None:
     done = run.composed(recipe)
     long = Sample("essay", (Image(b""),), (Turn("What is this?", "word " * 500),))
     with pytest.raises(BadData, match=r"sample essay: a turn of \d+ tokens, the LLM takes 256"):
-        next_token.Objective(done.model, done.processor, [long], torch.zeros(1))
+        next_token.Objective(done.model, done.processor, [long], torch.zeros)
 
 
 def test_check_prints_everything_and_trains_nothing(recipe: Recipe, tmp_path: Path) -> None:

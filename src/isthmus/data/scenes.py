@@ -2,9 +2,9 @@
 
 A scene has up to four objects, one in a cell of a 2 x 2 grid (jittered, scaled, turned a little); a single object may
 stand anywhere and fill the picture. Which cells are taken is the scene's *layout*: `HELD_OUT_LAYOUTS` are never drawn
-for training. Everything follows from the options of the data set (concepts, unseen, turn, restyle) and `(seed, split,
-index)`, so a scene is drawn anew whenever its pixels are wanted. An id names the latter alone: two sets with different
-options have samples of the same id and different content.
+for training. Everything follows from the options of the data set (concepts, unseen, turn, restyle, noise) and `(seed,
+split, index)`, so a scene is drawn anew whenever its pixels are wanted. An id names the latter alone: two sets with
+different options have samples of the same id and different content.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import PIL.Image
 
 from isthmus.data.emoji import Concept, Vendor, drawing
@@ -65,11 +66,16 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """Objects in reading order on a ground; call it to draw it."""
+    """Objects in reading order on a ground; call it to draw it.
+
+    `noise` is the deviation of Gaussian noise on every pixel (of 255), drawn from `grain`.
+    """
 
     objects: tuple[Placed, ...]
     background: str
     ground: tuple[int, int, int]
+    noise: float = 0
+    grain: int = 0
 
     def __call__(self) -> PIL.Image.Image:
         """The picture, RGB, `SIDE` x `SIDE`."""
@@ -83,7 +89,10 @@ class Scene:
             side = max(8, round(placed.side * grown))
             picture = picture.resize((side, side), PIL.Image.Resampling.LANCZOS)
             canvas.paste(picture, (round(placed.x - side / 2), round(placed.y - side / 2)), picture)
-        return canvas
+        if not self.noise:
+            return canvas
+        grain = np.random.default_rng(self.grain).normal(0, self.noise, (SIDE, SIDE, 3))
+        return PIL.Image.fromarray(np.clip(np.asarray(canvas) + grain, 0, 255).astype(np.uint8))
 
 
 def compose(
@@ -93,10 +102,12 @@ def compose(
     layout: tuple[int, ...],
     turn: float = 12,
     restyle: float = 0,
+    noise: float = 0,
 ) -> Scene:
     """Objects of `pool` in the cells of `layout`; `turn` is the largest rotation in degrees.
 
-    `restyle` is the share of objects that are redrawn as by another hand (see `data.restyle`).
+    `restyle` is the share of objects that are redrawn as by another hand (see `data.restyle`), `noise` the largest
+    deviation of the noise on a picture's pixels.
     A layout of no cells means one object anywhere, filling half to all of the picture. Now and then a concept stands
     twice in a scene, so that counting it means something.
     """
@@ -114,7 +125,8 @@ def compose(
         objects.append(Placed(concept, rng.choice(list(vendors)), cell, x, y, side, rng.uniform(-turn, turn), seed))
     background = rng.choice(list(COLOURS))
     ground = tuple(min(255, max(0, value + rng.randint(-14, 14))) for value in COLOURS[background])
-    return Scene(tuple(objects), background, ground)  # type: ignore[arg-type]
+    grainy = {"noise": rng.uniform(0, noise), "grain": rng.randrange(2**31)} if noise else {}
+    return Scene(tuple(objects), background, ground, **grainy)  # type: ignore[arg-type]
 
 
 def questions(scene: Scene, rng: random.Random, pool: Sequence[Concept]) -> list[Turn]:

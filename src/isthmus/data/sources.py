@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-
+from isthmus import options as own
 from isthmus.data import folder
 from isthmus.errors import BadData, BadRecipe
 from isthmus.registry import find, miss, names
@@ -37,15 +36,8 @@ def problems(name: str, split: str, count: int | None, options: dict[str, Any]) 
         yield (("split",) if split != "train" else ()), f"{name}: {miss('split', split, module.SPLITS)}"
     if count is None and inspect.signature(module.load).parameters["count"].default is inspect.Parameter.empty:
         yield (), f"{name} is drawn without end: say how many samples with `count`"
-    model = _options(module.load)
-    try:
-        model.model_validate(options)
-    except ValidationError as error:
-        for item in error.errors():
-            key = str(item["loc"][0])
-            unknown = item["type"] == "extra_forbidden"
-            what = _no_option(key, list(model.model_fields)) if unknown else f"{item['msg']}, not {item['input']!r}"
-            yield ("options", key), f"{name}: {what}"
+    for option, what in own.problems(name, module.load, COMMON, options):
+        yield ("options", option), what
 
 
 def load_split(name: str, split: str, count: int | None, options: dict[str, Any], seed: int = 0) -> list[Sample]:
@@ -86,15 +78,3 @@ def usable(sample: Sample) -> None:
     for turn in sample.turns:
         if not turn.answer.strip():
             raise BadData(f"sample {sample.id}: {turn.question!r} has no answer, so nothing in it would be learned")
-
-
-def _no_option(key: str, known: list[str]) -> str:
-    return miss("option", key, known).replace("Known:", "Known options:") + ("" if known else "none")
-
-
-def _options(load: Any) -> type[BaseModel]:
-    """A model of the options that a data set's `load` takes, by the types that it declares."""
-    hints = get_type_hints(load, include_extras=True)
-    parameters = inspect.signature(load).parameters
-    fields: dict[str, Any] = {name: (hints[name], p.default) for name, p in parameters.items() if name not in COMMON}
-    return create_model("Options", __config__=ConfigDict(extra="forbid"), **fields)

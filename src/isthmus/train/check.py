@@ -19,7 +19,7 @@ from isthmus.registry import find
 from isthmus.train.mixture import Mixture, check_benchmarks, stage_samples
 from isthmus.train.order import Order
 from isthmus.train.recipe import Mix, Recipe, Stage
-from isthmus.train.run import Run, composed, features, group
+from isthmus.train.run import Run, composed, encode, features, group
 from isthmus.types import IGNORE_INDEX
 
 LIBRARIES = 0.45e9  # bytes: Python with torch and transformers, measured
@@ -53,7 +53,7 @@ def check(recipe: Recipe, console: Console) -> None:
         console.print(f"\n[bold]stage {number} of {len(recipe.stages)}: {stage.name}[/]", highlight=False)
         _say(console, "does", f"{stage.objective}, {stage.steps} steps of {stage.batch} samples{minutes}")
         _say(console, "data", "; ".join(_counts(stage, mixes)))
-        mixture = Mixture(samples, mixes, torch.empty(0))
+        mixture = Mixture(samples, mixes)
         _stage(run, stage, mixture, recipe.seed, console)
 
 
@@ -68,12 +68,15 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     largest = max((order[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
     batch = mixture.pick(largest, random.Random(seed))
     seen = features(run, batch)
+    learns = any(where.endswith(".encoder") for where in stage.train)
     rows = [pack(sample, run.processor.template) for sample in batch]
     _say(console, "merge", _merged(run, rows, seen))
-    objective = find("isthmus.train.objectives", stage.objective).Objective(model, run.processor, mixture.samples, seen)
+    objective = find("isthmus.train.objectives", stage.objective).Objective(
+        model, run.processor, mixture.samples, lambda count: seen.float(), **stage.options
+    )
     model.train()
     with activations(model) as kept:
-        loss, tokens = objective(batch, seen.float())
+        loss, tokens = objective(batch, encode(run, batch) if learns else seen.float())
     if tokens == sum(len(row.ids) for row in rows):  # the objective reads these rows
         first = mixture.pick(order[0][:1], random.Random(seed))[0]
         console.print(marked(pack(first, run.processor.template), run.processor.template), soft_wrap=True)
@@ -83,7 +86,7 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     _say(console, "loss", f"{loss.item():.3f} on this batch, before training")
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     learned = sum(w.numel() * w.element_size() for part in groups for w in part["params"])
-    stored = seen[0].numel() * seen.element_size() * len(mixture.samples)
+    stored = 0 if learns else seen[0].numel() * seen.element_size() * len(mixture.samples)
     facts = {"weights": weights, "gradients": learned, "moments": 2 * learned, "activations": sum(kept.values())}
     facts |= {"backward": BACKWARD * facts["activations"], "features": stored, "libraries": LIBRARIES}
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in facts.items())

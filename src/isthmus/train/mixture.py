@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from isthmus.data.sources import load_split
@@ -22,11 +23,16 @@ LOOK = 200  # samples in which every kind of question of a data set is met
 
 @dataclass
 class Mixture:
-    """Samples with their features [n, F, D], and for each sample its `Mix`."""
+    """Samples, for each its `Mix`, and what an encoder makes of their pictures.
+
+    A frozen encoder's `features` [n, F, D] were computed once. One that learns has none to keep: `encode` draws and
+    encodes a batch's pictures in every step, and gradients reach the encoder through what it returns.
+    """
 
     samples: list[Sample]
     mixes: list[Mix]
-    features: Tensor
+    features: Tensor | None = None
+    encode: Callable[[Sequence[Sample]], Tensor] | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -38,15 +44,29 @@ class Mixture:
         """Stands for the samples, their order and their features: a resumed stage must find the same.
 
         Features tell of pictures, preprocessing and encoder alike, and cost a tenth of a second for 1,800 pictures.
+        Without them, what says where the pictures come from (paths, a drawing's own description) stands for these.
         """
         facts = [(sample.id, sample.turns) for sample in self.samples]
+        if self.features is None:
+            return hashlib.sha256(repr((facts, [sample.media for sample in self.samples])).encode()).hexdigest()
         digest = hashlib.sha256(repr((facts, self.features.shape, self.features.dtype)).encode())
         digest.update(self.features.contiguous().numpy().data)
         return digest.hexdigest()
 
     def batch(self, indices: Sequence[int], rng: random.Random) -> tuple[list[Sample], Tensor]:
         """The samples with the turns of this step, and their features in float32."""
-        return self.pick(indices, rng), self.features[list(indices)].float()
+        return self.pick(indices, rng), self._seen(indices)
+
+    @torch.no_grad()
+    def some(self, count: int) -> Tensor:
+        """Features of about `count` samples, evenly spread, in float32."""
+        return self._seen(range(0, len(self.samples), max(1, len(self.samples) // count)))
+
+    def _seen(self, indices: Sequence[int]) -> Tensor:
+        if self.features is not None:
+            return self.features[list(indices)].float()
+        assert self.encode is not None, "a mixture has features or a way to make them"
+        return self.encode([self.samples[i] for i in indices])
 
     def pick(self, indices: Sequence[int], rng: random.Random) -> list[Sample]:
         """The samples with the turns of this step."""

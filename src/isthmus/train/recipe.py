@@ -16,13 +16,15 @@ from pydantic import create_model as model_of
 from isthmus.connectors._options import options as connector_options
 from isthmus.data import sources
 from isthmus.errors import BadRecipe
-from isthmus.registry import miss, names
+from isthmus.options import problems
+from isthmus.registry import find, miss, names
 
 Name = Annotated[str, Field(pattern=r"^\w[\w .-]*$")]  # it becomes a folder's name
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Place = tuple[str | int, ...]  # the keys that lead to a value
 CONNECTORS = "isthmus.connectors"
-TRAINABLE = ("llm", "image.connector")  # not the encoder: its features are computed once and kept
+OBJECTIVE = ("self", "model", "processor", "samples", "some")  # what every objective takes; the rest are options
+TRAINABLE = ("llm", "image.connector", "image.encoder")
 
 
 class Strict(BaseModel):
@@ -90,11 +92,13 @@ class Mix(Strict):
 class Stage(Strict):
     """One stage: what is trained at which rate, on what, for how long.
 
-    `train` maps a part to its learning rate, or to a LoRA adapter. `steps` decides; `minutes` is a ceiling.
+    `train` maps a part to its learning rate, or to a LoRA adapter. `options` are the objective's own. `steps` decides;
+    `minutes` is a ceiling.
     """
 
     name: Name
     objective: str = "next-token"
+    options: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, How] = Field(min_length=1)
     data: dict[str, Mix] = Field(min_length=1)
     steps: int = Field(gt=0)
@@ -192,6 +196,10 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
             yield (*here, "name"), f"another stage is called {stage.name!r}; each keeps its state under its name"
         if stage.objective not in (known := names("isthmus.train.objectives")):
             yield (*here, "objective"), miss("objective", stage.objective, known)
+        else:
+            build = find("isthmus.train.objectives", stage.objective).Objective.__init__
+            for key, what in problems(stage.objective, build, OBJECTIVE, stage.options):
+                yield (*here, "options", key), what
         for where, how in stage.train.items():
             if where not in TRAINABLE:
                 yield (*here, "train", where), miss("part that can be trained", where, TRAINABLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -80,11 +81,14 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
         run.model.requires_grad_(False)
         groups = [group(run.model, where, how) for where, how in stage.train.items()]
         samples, mixes = data[number]
-        if mixture is None or mixture.samples != samples:
+        if any(where.endswith(".encoder") for where in stage.train):
+            mixture = Mixture(samples, mixes, encode=functools.partial(encode, run))
+        elif mixture is None or mixture.features is None or mixture.samples != samples:
             mixture = Mixture(samples, mixes, features(run, samples, console=console))
-        mixture = Mixture(samples, mixes, mixture.features)
+        else:
+            mixture = Mixture(samples, mixes, mixture.features)
         objective = find("isthmus.train.objectives", stage.objective).Objective(
-            run.model, run.processor, mixture.samples, mixture.features
+            run.model, run.processor, samples, mixture.some, **stage.options
         )
         run.model.train()
         run.stages[stage.name] = run_stage(
@@ -119,12 +123,10 @@ def _claim(recipe: Recipe, folder: Path, resume: bool, console: Console) -> None
 def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
     """AdamW's parameter group of one trained part: all its weights, or those of its adapter.
 
-    Raises `BadRecipe` for a part that does not exist, an encoder (its features are computed once and kept, so it
-    cannot learn), or an adapter of another size than the one that an earlier stage put there.
+    Raises `BadRecipe` for a part that does not exist, or an adapter of another size than the one that an earlier stage
+    put there.
     """
     module = part(model, where)
-    if where.endswith(".encoder"):
-        raise BadRecipe(f"train: {where} stays frozen, since its features are computed once. Train its connector")
     if isinstance(how, Lora):
         wanted = {"r": how.lora, "alpha": how.lora * how.scale}
         if where not in model.config.adapters:
@@ -134,6 +136,15 @@ def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
         adapter = [weight for name, weight in module.named_parameters() if ".lora_" in name]
         return {"name": where, "params": [weight.requires_grad_(True) for weight in adapter], "lr": how.lr}
     return {"name": where, "params": unfreeze(model, where), "lr": how}
+
+
+def encode(run: Run, samples: Sequence[Sample]) -> Tensor:
+    """Features [n, F, D] of the samples' image by an encoder that learns, so nothing is kept.
+
+    Raises `BadMedia` for an image that cannot be decoded.
+    """
+    pixels = run.processor.preprocess([load(sample.media[0]) for sample in samples])
+    return run.model.encode("image", pixels)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

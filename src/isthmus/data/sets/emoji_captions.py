@@ -20,6 +20,7 @@ def load(
     unseen: emoji.Vendor = "openmoji",
     turn: float = 12,
     restyle: float = 0,
+    noise: float = 0,
 ) -> list[Sample]:
     """`count` samples: shuffled rounds of all concepts; of a last round that is cut short, some of them.
 
@@ -27,12 +28,13 @@ def load(
     that training does not have, by the training vendors.
     """
     pool, vendors = emoji.split_of(split, concepts, unseen)
+    restyle, noise = (restyle, noise) if split == "train" else (0, 0)
     order = random.Random(f"{seed}/captions/{split}")
     samples: list[Sample] = []
     while len(samples) < count:
         for concept in order.sample(pool, min(len(pool), count - len(samples))):
             name = f"captions/{split}/{seed}/{len(samples)}"
             rng = random.Random(name)
-            scene = scenes.compose(rng, [concept], vendors, (), turn, restyle if split == "train" else 0)
+            scene = scenes.compose(rng, [concept], vendors, (), turn, restyle, noise)
             samples.append(Sample(name, (Image(scene),), tuple(scenes.questions(scene, rng, pool))))
     return samples

@@ -20,14 +20,16 @@ def load(
     unseen: emoji.Vendor = "openmoji",
     turn: float = 12,
     restyle: float = 0,
+    noise: float = 0,
 ) -> list[Sample]:
     """`count` scenes. As in `emoji_captions`, and `layouts`: trained concepts and vendors in layouts never trained."""
     pool, vendors = emoji.split_of(split, concepts, unseen)
+    restyle, noise = (restyle, noise) if split == "train" else (0, 0)
     layouts = [cells for cells in scenes.LAYOUTS if (cells in scenes.HELD_OUT_LAYOUTS) == (split == "layouts")]
     samples = []
     for index in range(count):
         name = f"scenes/{split}/{seed}/{index}"
         rng = random.Random(name)
-        scene = scenes.compose(rng, pool, vendors, rng.choice(layouts), turn, restyle if split == "train" else 0)
+        scene = scenes.compose(rng, pool, vendors, rng.choice(layouts), turn, restyle, noise)
         samples.append(Sample(name, (Image(scene),), tuple(scenes.questions(scene, rng, pool))))
     return samples

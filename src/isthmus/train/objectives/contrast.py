@@ -3,7 +3,7 @@
 A picture's soft tokens z_i, pooled, should pick out, among the words of all captions, the LLM's own input embeddings
 e_w of the words that name it:
 
-    score_w = log sum_i exp( cos(z_i, e_w - m) / t ),     m the mean of all e_w, t = 0.15
+    score_w = log sum_i exp( cos(z_i, e_w - m) / t ),     m the mean of all e_w
     loss = - mean over its words w of log softmax_w(score_w)
 
 which is the contrastive loss of CLIP (Radford et al., 2021, arXiv:2103.00020, section 2.3) against a fixed vocabulary.
@@ -14,10 +14,11 @@ expects words. No LLM runs, so a step costs milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,15 +26,29 @@ from isthmus.errors import BadData
 from isthmus.types import Sample
 
 ABOUT = "warm start: pooled soft tokens pick out the embeddings of the words that name the picture"
-TEMPERATURE = 0.15  # at 0.07 a soft token may stay far from its word (cosine 0.67 against 0.85): see docs/experiments
+Positive = Annotated[float, Field(gt=0)]
+USUAL = 512  # samples by which features are standardised and soft tokens scaled
 NAMING = ("name", "background", "shape", "colour", "objects")  # kinds of turn whose answers are words for the picture
 
 
 class Objective:
-    """loss = objective(samples, features); the vocabulary is that of the samples given at the start."""
+    """loss = objective(samples, features); the vocabulary is that of the samples given at the start.
 
-    def __init__(self, model: Any, processor: Any, samples: Sequence[Sample], features: Tensor) -> None:
-        self.connector, self.features = model.connectors["image"], features
+    Args:
+        some: gives the features of about so many of the samples, to measure what is usual.
+        temperature: t. A soft token of cosine c with its word outweighs V other words from c / t = log V on, so the
+            larger the vocabulary, the lower it must be: 0.15 for a hundred words, 0.05 for a thousand.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        samples: Sequence[Sample],
+        some: Callable[[int], Tensor],
+        temperature: Positive = 0.15,  # at 0.07 a soft token may stay far from its word: see docs/experiments
+    ) -> None:
+        self.connector, self.some, self.temperature = model.connectors["image"], some, temperature
         embeddings = model.get_input_embeddings().weight.detach()
         words = sorted({word for sample in samples for word in names(sample)})
         if not words:
@@ -44,13 +59,14 @@ class Objective:
         self.middle = table.mean(0)
         self.spread = (table - self.middle).norm(dim=-1).mean()
         self.words = F.normalize(table - self.middle, dim=-1)
-        self.connector.mean.copy_(features.float().mean((0, 1)))
-        self.connector.std.copy_(features.float().std((0, 1)).clamp(min=1e-3))
+        usual = some(USUAL)
+        self.connector.mean.copy_(usual.mean((0, 1)))
+        self.connector.std.copy_(usual.std((0, 1)).clamp(min=1e-3))
 
     def __call__(self, samples: Sequence[Sample], features: Tensor) -> tuple[Tensor, int]:
         """The loss, and the number of soft tokens made."""
         soft = self.connector.project(features)
-        scores = F.log_softmax((F.normalize(soft, dim=-1) @ self.words.T / TEMPERATURE).logsumexp(1), -1)
+        scores = F.log_softmax((F.normalize(soft, dim=-1) @ self.words.T / self.temperature).logsumexp(1), -1)
         wanted = torch.zeros_like(scores)
         for row, sample in enumerate(samples):
             for word in names(sample):
@@ -61,7 +77,7 @@ class Objective:
     @torch.no_grad()
     def finish(self) -> None:
         """Scale the soft tokens to the words' distance from their mean, and move them to that mean."""
-        soft = self.connector.project(self.features[:512])
+        soft = self.connector.project(self.some(USUAL))
         self.connector.gain.fill_(float(self.spread / soft.norm(dim=-1).mean()))
         self.connector.offset.copy_(self.middle)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -20,7 +20,7 @@ class Objective:
     Raises `BadData` at the start, naming a sample whose turn is longer than the LLM's positions.
     """
 
-    def __init__(self, model: Any, processor: Any, samples: Sequence[Sample], features: Tensor) -> None:
+    def __init__(self, model: Any, processor: Any, samples: Sequence[Sample], some: Callable[[int], Tensor]) -> None:
         self.model, self.template = model, processor.template
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         for sample in samples:
