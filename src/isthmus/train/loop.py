@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -64,12 +65,7 @@ def run_stage(
     trained = [weight for group in groups for weight in group["params"]]
     peaks = [group["lr"] for group in groups]
     done = state.restore(folder, trained, optimizer) if resume else Progressed()
-    digest = hashlib.sha256(" ".join([mixture.digest, *parts]).encode()).hexdigest()
-    if done.data not in ("", digest):
-        raise BadCheckpoint(
-            f"{folder}: the stage's samples, pictures or parts changed since. Put them back, or delete it to start anew"
-        )
-    done.data = digest
+    _same_data(done, mixture, parts, folder)
     order = Order(mixture.lengths, stage.batch, f"{seed}/{stage.name}")
     started, saved, bad = time.monotonic() - done.seconds, time.monotonic(), 0
     with _bar(console) as bar, _ctrl_c() as stopping:
@@ -90,10 +86,8 @@ def run_stage(
                 if done.step == 0:
                     _all_learn(stage, groups)
                 bad = 0
-                done.step += 1
-                done.points.append((done.step, done.seconds, value, tokens / max(now - tick, 1e-9)))
-                note = f"loss {_recent(done, 2):.3f}  {_recent(done, 3):.0f} tokens/s"
-                bar.update(task, completed=done.step, note=note)
+                done.add(value, tokens / max(now - tick, 1e-9))
+                bar.update(task, completed=done.step, note=_note(done))
             else:
                 bad += 1
                 done.skipped.append([sample.id for sample in samples])
@@ -112,6 +106,16 @@ def run_stage(
         if stopping:  # pressed after the last step
             raise Interrupted(f"stopped at the end of stage {stage.name}; saved. Go on: {how_to_resume}")
     return done
+
+
+def _same_data(done: Progressed, mixture: Mixture, parts: Sequence[str], folder: Path) -> None:
+    """Note what stands for data and parts, or see that they are those that the checkpoint was made with."""
+    digest = hashlib.sha256(" ".join([mixture.digest, *parts]).encode()).hexdigest()
+    if done.data not in ("", digest):
+        raise BadCheckpoint(
+            f"{folder}: the stage's samples, pictures or parts changed since. Put them back, or delete it to start anew"
+        )
+    done.data = digest
 
 
 def rate(step: int, steps: int, warmup: int) -> float:
@@ -149,9 +153,9 @@ def _over(stage: Stage, done: Progressed) -> bool:
     return stage.minutes is not None and done.seconds > 60 * stage.minutes
 
 
-def _recent(done: Progressed, column: int) -> float:
-    last = [point[column] for point in done.points[-20:]]
-    return sum(last) / len(last)
+def _note(done: Progressed) -> str:
+    last = done.points[-20:]
+    return f"loss {fmean(point[2] for point in last):.3f}  {fmean(point[3] for point in last):.0f} tokens/s"
 
 
 def _diverged(stage: Stage, done: Progressed, folder: Path, lost: list[list[str]]) -> str:

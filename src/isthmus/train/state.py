@@ -36,6 +36,11 @@ class Progressed:
         """Batches drawn so far: where the stage is in the order of its data."""
         return self.step + len(self.skipped)
 
+    def add(self, loss: float, tokens_per_second: float) -> None:
+        """One update more, at `seconds`."""
+        self.step += 1
+        self.points.append((self.step, self.seconds, loss, tokens_per_second))
+
 
 def save(folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer | None, done: Progressed) -> None:
     """Write the checkpoint; of a finished stage, whose moments nobody needs, without `optimizer`.

@@ -27,6 +27,7 @@ from isthmus.types import Sample
 
 ABOUT = "warm start: pooled soft tokens pick out the embeddings of the words that name the picture"
 Positive = Annotated[float, Field(gt=0)]
+Amount = Annotated[float, Field(ge=0)]
 USUAL = 512  # samples by which features are standardised and soft tokens scaled
 NAMING = ("name", "background", "shape", "colour", "objects")  # kinds of turn whose answers are words for the picture
 
@@ -38,6 +39,7 @@ class Objective:
         some: gives the features of about so many of the samples, to measure what is usual.
         temperature: t. A soft token of cosine c with its word outweighs V other words from c / t = log V on, so the
             larger the vocabulary, the lower it must be: 0.15 for a hundred words, 0.05 for a thousand.
+        noise: deviation of Gaussian noise on the features, in their own deviations: a little of an unseen style.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Objective:
         samples: Sequence[Sample],
         some: Callable[[int], Tensor],
         temperature: Positive = 0.15,  # at 0.07 a soft token may stay far from its word: see docs/experiments
+        noise: Amount = 0,
     ) -> None:
         self.connector, self.some, self.temperature = model.connectors["image"], some, temperature
+        self.noise = noise
         embeddings = model.get_input_embeddings().weight.detach()
         words = sorted({word for sample in samples for word in names(sample)})
         if not words:
@@ -65,6 +69,8 @@ class Objective:
 
     def __call__(self, samples: Sequence[Sample], features: Tensor) -> tuple[Tensor, int]:
         """The loss, and the number of soft tokens made."""
+        if self.noise:
+            features = features + torch.randn_like(features) * (self.noise * self.connector.std)
         soft = self.connector.project(features)
         scores = F.log_softmax((F.normalize(soft, dim=-1) @ self.words.T / self.temperature).logsumexp(1), -1)
         wanted = torch.zeros_like(scores)
