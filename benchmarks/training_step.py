@@ -39,12 +39,11 @@ from torch import Tensor
 
 from isthmus.data.packing import collate, pack
 from isthmus.media import load
-from isthmus.registry import find
 from isthmus.train.loop import rate, run_stage
 from isthmus.train.mixture import Mixture, stage_samples
 from isthmus.train.order import Order
 from isthmus.train.recipe import Lora, Recipe, Stage, load_recipe
-from isthmus.train.run import Run, composed, features, group
+from isthmus.train.run import Run, composed, features, group, objective
 from isthmus.types import IGNORE_INDEX, Sample
 
 RESULT = Path(__file__).parent / "results" / "training_step.json"
@@ -80,12 +79,10 @@ class Bench:
         torch.manual_seed(self.recipe.seed)
         groups = [group(self.run.model, where, how) for where, how in stage.train.items()]
         self.run.model.train()
-        objective = find("isthmus.train.objectives", stage.objective).Objective(
-            self.run.model, self.run.processor, self.mixture.samples, self.mixture.some
-        )
+        goal = objective(self.run, stage, self.mixture.samples, self.mixture.some)
         with tempfile.TemporaryDirectory() as folder:
             run_stage(
-                stage, Watched(objective, expected, between), self.mixture, groups, Path(folder) / "stage",
+                stage, Watched(goal, expected, between), self.mixture, groups, Path(folder) / "stage",
                 seed=self.recipe.seed, console=Console(quiet=True),
             )  # fmt: skip
 
@@ -140,13 +137,11 @@ def bench(connector: Path) -> Bench:
     if not connector.exists():
         warm, mixes = stage_samples(first, recipe.seed)
         data = Mixture(warm, mixes, mixture.features if warm == samples else features(run, warm))
-        objective = find("isthmus.train.objectives", first.objective).Objective(
-            run.model, run.processor, warm, data.some
-        )
+        goal = objective(run, first, warm, data.some)
         run.model.requires_grad_(False)
         groups = [group(run.model, where, how) for where, how in first.train.items()]
         run_stage(
-            first.model_copy(update={"steps": WARM_START}), objective, data, groups, connector.parent / "warm",
+            first.model_copy(update={"steps": WARM_START}), goal, data, groups, connector.parent / "warm",
             seed=recipe.seed, console=Console(quiet=True),
         )  # fmt: skip
         save_file({name: t.contiguous() for name, t in module.state_dict().items()}, connector)

@@ -223,6 +223,9 @@ def evaluate(
         rich.reconfigure(stderr=True)  # progress goes there, so that standard output is JSON alone
     plan = whole.recipe_of(model) if recipe is None else load_recipe(recipe)
     checks = whole.chosen(plan.evaluate, benchmarks)
+    if answers:  # a place that cannot be written is known before the questions are asked, not after
+        answers.parent.mkdir(parents=True, exist_ok=True)
+        answers.touch()
     found, _, rows = whole.measure(Run(*isthmus.load_with_processor(model)), checks, plan.seed)
     if answers:
         whole.write_answers(found, answers)

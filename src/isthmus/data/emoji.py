@@ -91,18 +91,24 @@ def all_concepts() -> tuple[Concept, ...]:
 def concepts(count: int | None = None) -> tuple[tuple[Concept, ...], tuple[Concept, ...]]:
     """The concepts of a run, as (trained on, held out).
 
-    With a `count`, that many one-word names of `THINGS` to train on; without, all concepts that exist.
+    With a `count`, that many one-word names of `THINGS` to train on; without, all concepts that exist. What is held out
+    does not depend on it, so data sets with different counts can be trained on together.
 
     Raises `BadRecipe` when there are not as many, or too few to fill a scene and name something that is not in it.
     """
     pool = all_concepts()
-    if count is not None:
-        pool = tuple(concept for concept in pool if concept.group in THINGS and concept.name.isalpha())
     held = pool[::HOLD_OUT_EVERY]
     trained = tuple(concept for index, concept in enumerate(pool) if index % HOLD_OUT_EVERY)
-    if count is not None and not FEWEST <= count <= len(trained):
+    if count is None:
+        return trained, held
+    trained, held = (tuple(filter(_is_thing, half)) for half in (trained, held))
+    if not FEWEST <= count <= len(trained):
         raise BadRecipe(f"concepts: {count} is none of {FEWEST} to {len(trained)}")
     return trained[:count], held
+
+
+def _is_thing(concept: Concept) -> bool:
+    return concept.group in THINGS and concept.name.isalpha()
 
 
 @functools.lru_cache(maxsize=8192)

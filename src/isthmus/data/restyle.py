@@ -11,7 +11,7 @@ from functools import reduce
 
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
-SIDE = 104  # pixels: a scene shows no more, and a filter's time goes with their number
+SIDE = 112  # pixels: a scene shows no more, and a filter's time goes with their number
 MARGIN = 5  # pixels added around the drawing, for the outline
 
 

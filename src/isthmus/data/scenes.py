@@ -13,10 +13,13 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import PIL.Image
+from pydantic import Field
 
+from isthmus.data import restyle
 from isthmus.data.emoji import Concept, Vendor, drawing
 from isthmus.data.restyle import outlined
 from isthmus.types import Turn
@@ -43,6 +46,9 @@ RELATIONS: dict[str, tuple[Callable[[int, int], bool], str]] = {
     "below": (lambda a, b: a // 2 > b // 2, "What is below the {}?"),
 }
 SIDE = 112  # pixels of a picture
+Degrees = Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Deviation = Annotated[float, Field(ge=0, le=255, allow_inf_nan=False)]
 SINGULAR = ("ss", "us", "is", "os")  # dress, octopus, iris, rhinoceros
 WHAT_IT_HAS = re.compile(" (?:with|of|in|over|showing|holding|lifting) ")  # a plural after it does not count
 
@@ -82,16 +88,16 @@ class Scene:
         canvas = PIL.Image.new("RGB", (SIDE, SIDE), self.ground)
         for placed in self.objects:
             picture = drawing(placed.vendor, placed.concept.code)
+            own = picture.width
             if placed.restyled:
-                picture = outlined(picture, random.Random(placed.restyled))
+                picture, own = outlined(picture, random.Random(placed.restyled)), restyle.SIDE
             picture = picture.rotate(placed.degrees, PIL.Image.Resampling.BICUBIC, expand=True)
-            grown = picture.width / drawing(placed.vendor, placed.concept.code).width
-            side = max(8, round(placed.side * grown))
+            side = max(8, round(placed.side * picture.width / own))
             picture = picture.resize((side, side), PIL.Image.Resampling.LANCZOS)
             canvas.paste(picture, (round(placed.x - side / 2), round(placed.y - side / 2)), picture)
         if not self.noise:
             return canvas
-        grain = np.random.default_rng(self.grain).normal(0, self.noise, (SIDE, SIDE, 3))
+        grain = np.random.RandomState(self.grain).normal(0, self.noise, (SIDE, SIDE, 3))  # the same in every numpy
         return PIL.Image.fromarray(np.clip(np.asarray(canvas) + grain, 0, 255).astype(np.uint8))
 
 
@@ -101,12 +107,12 @@ def compose(
     vendors: Sequence[Vendor],
     layout: tuple[int, ...],
     turn: float = 12,
-    restyle: float = 0,
+    restyled: float = 0,
     noise: float = 0,
 ) -> Scene:
     """Objects of `pool` in the cells of `layout`; `turn` is the largest rotation in degrees.
 
-    `restyle` is the share of objects that are redrawn as by another hand (see `data.restyle`), `noise` the largest
+    `restyled` is the share of objects that are redrawn as by another hand (see `data.restyle`), `noise` the largest
     deviation of the noise on a picture's pixels.
     A layout of no cells means one object anywhere, filling half to all of the picture. Now and then a concept stands
     twice in a scene, so that counting it means something.
@@ -121,7 +127,7 @@ def compose(
         slack = ((half if layout else SIDE) - side) / 2
         x, y = ((cell % 2 + 0.5) * half, (cell // 2 + 0.5) * half) if layout else (half, half)
         x, y = x + rng.uniform(-slack, slack), y + rng.uniform(-slack, slack)
-        seed = rng.randrange(1, 2**31) if restyle and rng.random() < restyle else 0
+        seed = rng.randrange(1, 2**31) if restyled and rng.random() < restyled else 0
         objects.append(Placed(concept, rng.choice(list(vendors)), cell, x, y, side, rng.uniform(-turn, turn), seed))
     background = rng.choice(list(COLOURS))
     ground = tuple(min(255, max(0, value + rng.randint(-14, 14))) for value in COLOURS[background])

@@ -52,7 +52,8 @@ def load_split(name: str, split: str, count: int | None, options: dict[str, Any]
     if Path(name).is_dir():
         samples = folder.load(Path(name), split, count, seed=seed)
     else:
-        samples = find(SETS, name).load(split, count=count, seed=seed, **options)
+        load = find(SETS, name).load
+        samples = load(split, count=count, seed=seed, **own.checked(load, COMMON, options))
     if not samples:
         raise BadData(f"{name}, split {split}: no samples")
     for sample in samples:

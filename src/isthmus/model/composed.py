@@ -81,7 +81,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         Args:
             input_ids: [B, T], placeholders already expanded to one id per soft token.
             media: kind -> preprocessed media of the whole batch in reading order (images: [N, 3, H, W]).
-            features: kind -> what a frozen encoder made of them [N, F, D_enc]; in place of `media`.
+            features: kind -> what `encode` made of them [N, F, D_enc]; in place of `media`.
             inputs_embeds: [B, T, D], in place of `input_ids` and media.
             attention_mask: [B, T], or [B, 1, T, T] for packed samples (added to the attention's scores).
             position_ids: [B, T]; named here because `generate` numbers a left-padded batch only for those who ask.

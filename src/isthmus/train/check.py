@@ -15,11 +15,11 @@ from torch import Tensor
 from isthmus.data.packing import Row, Template, pack
 from isthmus.errors import MergeError
 from isthmus.model import describe
-from isthmus.registry import find
+from isthmus.train.loop import all_learn
 from isthmus.train.mixture import Mixture, check_benchmarks, stage_samples
 from isthmus.train.order import Order
 from isthmus.train.recipe import Mix, Recipe, Stage
-from isthmus.train.run import Run, composed, encode, features, group
+from isthmus.train.run import Run, composed, encode, features, group, learns_to_see, objective
 from isthmus.types import IGNORE_INDEX
 
 LIBRARIES = 0.45e9  # bytes: Python with torch and transformers, measured
@@ -67,16 +67,18 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     epoch = range(-(-len(lengths) // stage.batch))
     largest = max((order[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
     batch = mixture.pick(largest, random.Random(seed))
-    seen = features(run, batch)
-    learns = any(where.endswith(".encoder") for where in stage.train)
+    adapted = {*model.config.adapters, *model.config.trained}  # by this stage or one before, so nothing to be kept
+    seen = (encode if "image.encoder" in adapted else features)(run, batch).detach()
+    learns = learns_to_see(stage)
     rows = [pack(sample, run.processor.template) for sample in batch]
     _say(console, "merge", _merged(run, rows, seen))
-    objective = find("isthmus.train.objectives", stage.objective).Objective(
-        model, run.processor, mixture.samples, lambda count: seen.float(), **stage.options
-    )
+    goal = objective(run, stage, mixture.samples, lambda count: seen.float())
     model.train()
     with activations(model) as kept:
-        loss, tokens = objective(batch, encode(run, batch) if learns else seen.float())
+        loss, tokens = goal(batch, encode(run, batch, learns) if learns else seen.float())
+    reached = torch.autograd.grad(loss, [w for part in groups for w in part["params"]], allow_unused=True)
+    gradients = iter(reached)
+    all_learn(stage, {part["name"]: [next(gradients) for _ in part["params"]] for part in groups})
     if tokens == sum(len(row.ids) for row in rows):  # the objective reads these rows
         first = mixture.pick(order[0][:1], random.Random(seed))[0]
         console.print(marked(pack(first, run.processor.template), run.processor.template), soft_wrap=True)

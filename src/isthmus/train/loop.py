@@ -7,7 +7,7 @@ import math
 import random
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -75,8 +75,8 @@ def run_stage(
                 group["lr"] = peak * rate(done.step, stage.steps, stage.warmup)
             rng = random.Random(f"{seed}/{stage.name}/{done.place}")
             torch.manual_seed(rng.getrandbits(63))  # dropout, where an LLM has it
-            samples, features = mixture.batch(order[done.place], rng)
             tick = time.monotonic()
+            samples, features = mixture.batch(order[done.place], rng)
             loss, tokens = objective(samples, features)
             value = loss.item()
             finite = math.isfinite(value) and _update(loss, optimizer, trained, stage.clip)
@@ -84,7 +84,7 @@ def run_stage(
             done.seconds = now - started
             if finite:
                 if done.step == 0:
-                    _all_learn(stage, groups)
+                    all_learn(stage, {group["name"]: [weight.grad for weight in group["params"]] for group in groups})
                 bad = 0
                 done.add(value, tokens / max(now - tick, 1e-9))
                 bar.update(task, completed=done.step, note=_note(done))
@@ -140,11 +140,12 @@ def _update(loss: Tensor, optimizer: torch.optim.Optimizer, trained: list[Tensor
     return finite
 
 
-def _all_learn(stage: Stage, groups: list[dict[str, Any]]) -> None:
-    for group in groups:
-        if all(weight.grad is None for weight in group["params"]):
+def all_learn(stage: Stage, gradients: Mapping[str, Sequence[Tensor | None]]) -> None:
+    """Raises `BadRecipe` for a trained part to whose weights the loss gave no gradient."""
+    for name, found in gradients.items():
+        if all(gradient is None for gradient in found):
             raise BadRecipe(
-                f"stage {stage.name}: the objective {stage.objective} gives {group['name']} no gradient, so it"
+                f"stage {stage.name}: the objective {stage.objective} gives {name} no gradient, so it"
                 " would not be trained. Take it out of `train`, or choose another objective."
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from isthmus.data.features import BATCH, key
 from isthmus.data.sources import load_split
 from isthmus.errors import BadData, BadRecipe
+from isthmus.media import load
 from isthmus.registry import miss
 from isthmus.train.recipe import Check, Mix, Stage
-from isthmus.types import Sample
+from isthmus.types import Image, Sample
 
 __all__ = ["Mixture", "check_benchmarks", "load_split", "pick", "stage_samples"]
 
@@ -32,7 +35,7 @@ class Mixture:
     samples: list[Sample]
     mixes: list[Mix]
     features: Tensor | None = None
-    encode: Callable[[Sequence[Sample]], Tensor] | None = None
+    encode: Callable[[Sequence[Sample], bool], Tensor] | None = None  # samples, whether the encoder learns from them
 
     @property
     def lengths(self) -> list[int]:
@@ -44,33 +47,40 @@ class Mixture:
         """Stands for the samples, their order and their features: a resumed stage must find the same.
 
         Features tell of pictures, preprocessing and encoder alike, and cost a tenth of a second for 1,800 pictures.
-        Without them, what says where the pictures come from (paths, a drawing's own description) stands for these.
+        Without them, the pictures themselves stand for these, or what describes a drawing in full.
         """
         facts = [(sample.id, sample.turns) for sample in self.samples]
         if self.features is None:
-            return hashlib.sha256(repr((facts, [sample.media for sample in self.samples])).encode()).hexdigest()
+            pictures = [_picture(medium) for sample in self.samples for medium in sample.media]
+            return hashlib.sha256(repr((facts, pictures)).encode()).hexdigest()
         digest = hashlib.sha256(repr((facts, self.features.shape, self.features.dtype)).encode())
         digest.update(self.features.contiguous().numpy().data)
         return digest.hexdigest()
 
     def batch(self, indices: Sequence[int], rng: random.Random) -> tuple[list[Sample], Tensor]:
         """The samples with the turns of this step, and their features in float32."""
-        return self.pick(indices, rng), self._seen(indices)
+        return self.pick(indices, rng), self._seen(indices, learns=True)
 
     @torch.no_grad()
     def some(self, count: int) -> Tensor:
-        """Features of about `count` samples, evenly spread, in float32."""
-        return self._seen(range(0, len(self.samples), max(1, len(self.samples) // count)))
+        """Features of `count` samples (all, if there are not as many), evenly spread, in float32."""
+        among = len(self.samples)
+        spread = [place * among // count for place in range(count)] if count < among else list(range(among))
+        return torch.cat([self._seen(spread[i : i + BATCH], learns=False) for i in range(0, len(spread), BATCH)])
 
-    def _seen(self, indices: Sequence[int]) -> Tensor:
+    def _seen(self, indices: Sequence[int], learns: bool) -> Tensor:
         if self.features is not None:
             return self.features[list(indices)].float()
         assert self.encode is not None, "a mixture has features or a way to make them"
-        return self.encode([self.samples[i] for i in indices])
+        return self.encode([self.samples[i] for i in indices], learns)
 
     def pick(self, indices: Sequence[int], rng: random.Random) -> list[Sample]:
         """The samples with the turns of this step."""
         return [pick(self.samples[i], self.mixes[i].turns, self.mixes[i].first, rng) for i in indices]
+
+
+def _picture(medium: Image) -> str | bytes:
+    return repr(medium.source) if dataclasses.is_dataclass(medium.source) else key(load(medium))
 
 
 def pick(sample: Sample, turns: int, first: bool, rng: random.Random) -> Sample:

@@ -223,22 +223,33 @@ def _change(data: Any, change: str) -> Place:
     except yaml.YAMLError as error:
         raise BadRecipe(f"{change!r}: {text!r} is not a YAML value") from error
     *path, last = dotted.split(".")
-    place: list[str | int] = []
+    place: Place = ()
+    whole = data
     for part in path:
-        key = _key(data, part, change, new=False)
+        if isinstance(data, dict) and part not in data and part in (fields := _fields(place, whole)):
+            data[part] = {}  # such as `options`, which may stand there and did not
+        elif isinstance(data, dict) and part not in data:
+            raise BadRecipe(f"{change!r}: {miss('key', part, dict.fromkeys([*map(str, data), *fields]))}")
+        key = _key(data, part, change)
         data[key] = copy.copy(data[key])
         data = data[key]
-        place.append(key)
-    key = _key(data, last, change, new=True)
+        place = (*place, key)
+    key = _key(data, last, change)
     data[key] = value
     return (*place, key)
 
 
-def _key(data: Any, part: str, change: str, new: bool) -> str | int:
+def _fields(place: Place, data: Any) -> list[str]:
+    """The keys that the schema has at `place`; none where it takes any."""
+    try:
+        return _known(place, data)
+    except AttributeError:  # a mapping by names that the recipe chooses
+        return []
+
+
+def _key(data: Any, part: str, change: str) -> str | int:
     """The key or index that `part` means; stages can be called by name (`stages.instruct.steps=40`)."""
     if isinstance(data, dict):
-        if part not in data and not new:
-            raise BadRecipe(f"{change!r}: {miss('key', part, map(str, data))}")
         return part
     if not isinstance(data, list):
         raise BadRecipe(f"{change!r}: there is nothing in which to set {part!r}, but the value {data!r}")

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +21,12 @@ from isthmus.data.features import FeatureCache
 from isthmus.errors import BadRecipe, Interrupted, IsthmusError
 from isthmus.media import load
 from isthmus.model import add_lora, compose, part, save_trained, unfreeze
+from isthmus.options import checked
 from isthmus.parts import cache
 from isthmus.registry import find
 from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, check_benchmarks, stage_samples
-from isthmus.train.recipe import Lora, Recipe
+from isthmus.train.recipe import OBJECTIVE, Lora, Recipe, Stage
 from isthmus.train.state import Progressed
 from isthmus.types import Sample
 
@@ -81,18 +82,16 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
         run.model.requires_grad_(False)
         groups = [group(run.model, where, how) for where, how in stage.train.items()]
         samples, mixes = data[number]
-        if any(where.endswith(".encoder") for where in stage.train):
+        if learns_to_see(stage):
             mixture = Mixture(samples, mixes, encode=functools.partial(encode, run))
         elif mixture is None or mixture.features is None or mixture.samples != samples:
             mixture = Mixture(samples, mixes, features(run, samples, console=console))
         else:
             mixture = Mixture(samples, mixes, mixture.features)
-        objective = find("isthmus.train.objectives", stage.objective).Objective(
-            run.model, run.processor, samples, mixture.some, **stage.options
-        )
+        goal = objective(run, stage, samples, mixture.some)
         run.model.train()
         run.stages[stage.name] = run_stage(
-            stage, objective, mixture, groups, folder / "stages" / stage.name,
+            stage, goal, mixture, groups, folder / "stages" / stage.name,
             seed=recipe.seed, resume=resume, how_to_resume=command, parts=parts, console=console,
         )  # fmt: skip
     run.model.requires_grad_(False)
@@ -138,13 +137,28 @@ def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
     return {"name": where, "params": unfreeze(model, where), "lr": how}
 
 
-def encode(run: Run, samples: Sequence[Sample]) -> Tensor:
-    """Features [n, F, D] of the samples' image by an encoder that learns, so nothing is kept.
+def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[[int], Tensor]) -> Any:
+    """The stage's objective for these samples; `some` gives the features of so many of them."""
+    build = find("isthmus.train.objectives", stage.objective).Objective
+    return build(run.model, run.processor, samples, some, **checked(build.__init__, OBJECTIVE, stage.options))
+
+
+def learns_to_see(stage: Stage) -> bool:
+    """Whether a stage trains an encoder, so that no features can be kept."""
+    return any(where.endswith(".encoder") for where in stage.train)
+
+
+def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Tensor:
+    """Features [n, F, D] of the samples' image, computed anew; without `learns`, dropout is off.
 
     Raises `BadMedia` for an image that cannot be decoded.
     """
     pixels = run.processor.preprocess([load(sample.media[0]) for sample in samples])
-    return run.model.encode("image", pixels)  # type: ignore[no-any-return]
+    training = run.model.training
+    run.model.train(training and learns)
+    features = run.model.encode("image", pixels)
+    run.model.train(training)
+    return features  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

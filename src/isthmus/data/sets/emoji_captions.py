@@ -18,9 +18,9 @@ def load(
     seed: int = 0,
     concepts: int | None = None,
     unseen: emoji.Vendor = "openmoji",
-    turn: float = 12,
-    restyle: float = 0,
-    noise: float = 0,
+    turn: scenes.Degrees = 12,
+    restyle: scenes.Share = 0,
+    noise: scenes.Deviation = 0,
 ) -> list[Sample]:
     """`count` samples: shuffled rounds of all concepts; of a last round that is cut short, some of them.
 

@@ -26,8 +26,8 @@ from isthmus.errors import BadData
 from isthmus.types import Sample
 
 ABOUT = "warm start: pooled soft tokens pick out the embeddings of the words that name the picture"
-Positive = Annotated[float, Field(gt=0)]
-Amount = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 USUAL = 512  # samples by which features are standardised and soft tokens scaled
 NAMING = ("name", "background", "shape", "colour", "objects")  # kinds of turn whose answers are words for the picture
 
