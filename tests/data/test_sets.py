@@ -8,7 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageOps
 import pytest
 
 from isthmus import parts
@@ -152,6 +155,57 @@ def test_training_never_has_what_is_held_out() -> None:
     check_splits()
 
 
+@pytest.mark.usefixtures("invented")
+def test_what_is_held_out_does_not_depend_on_how_many_are_trained_on() -> None:
+    for more in (None, 40, 9):
+        assert set(emoji.concepts(more)[1]) <= set(emoji.concepts(None)[1])
+        assert set(emoji.concepts(more)[0]) <= set(emoji.concepts(None)[0])
+
+
+@pytest.mark.usefixtures("invented")
+@pytest.mark.parametrize(("name", "split"), SPLITS)
+def test_only_training_pictures_are_restyled_and_noisy(name: str, split: str) -> None:
+    changed = load(name, split, 40, restyle=0.5, noise=20)
+    restyled = [placed.restyled > 0 for sample in changed for placed in scene_of(sample).objects]
+    noisy = [scene_of(sample).noise for sample in changed]
+    if split == "train":
+        assert 0.2 < sum(restyled) / len(restyled) < 0.8
+        assert 0 < min(noisy) < max(noisy) <= 20
+    else:
+        assert changed == load(name, split, 40)
+        assert not any(restyled)
+        assert not any(noisy)
+
+
+@pytest.mark.usefixtures("invented")
+@pytest.mark.parametrize("degrees", [0.0, 20.0])
+def test_a_restyled_drawing_keeps_its_size(degrees: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    disc = PIL.Image.new("RGBA", (emoji.SIDE, emoji.SIDE))
+    PIL.ImageDraw.Draw(disc).ellipse((0, 0, emoji.SIDE - 1, emoji.SIDE - 1), (200, 30, 30, 255))
+    monkeypatch.setattr(scenes, "drawing", lambda vendor, code: disc)
+    (thing, *_), _ = emoji.concepts(40)
+    widths = []
+    for seed in (0, 1, 2, 3):
+        placed = scenes.Placed(thing, "twitter", 0, 56, 56, 60, degrees, seed)
+        drawn = Scene((placed,), "white", (255, 255, 255))()
+        left, top, right, bottom = PIL.ImageOps.invert(drawn).convert("L").point(lambda v: 255 * (v > 40)).getbbox()
+        widths.append((right - left, bottom - top))
+    assert all(abs(side - 60) <= 4 for width in widths for side in width), widths
+
+
+def test_noise_is_as_strong_as_it_says_and_always_the_same() -> None:
+    plain, noisy = (Scene((), "gray", (128, 128, 128), noise, grain=7) for noise in (0, 10))
+    grain = np.asarray(noisy(), float) - np.asarray(plain(), float)
+    assert abs(grain.std() - 10) < 0.5
+    assert noisy().tobytes() == noisy().tobytes()
+    assert hashlib.sha256(noisy().tobytes()).hexdigest()[:8] == "91024a1f"
+
+
+@pytest.mark.usefixtures("invented")
+def test_numbers_that_yaml_takes_for_texts_are_numbers() -> None:
+    assert load("emoji-scenes", "train", 5, turn="1e1") == load("emoji-scenes", "train", 5, turn=10.0)
+
+
 @pytest.mark.parametrize(
     ("name", "with_article", "asked"),
     [
@@ -215,6 +269,9 @@ def test_requests_that_cannot_be_met() -> None:
         ("easy-vqa", "test", 3, {"turn": 3}, "Known options: none"),
         ("emoji-scenes", "train", 3, {"turn": "far"}, "valid number"),
         ("emoji-scenes", "train", 3, {"unseen": "me"}, "Input should be 'google'"),
+        ("emoji-scenes", "train", 3, {"restyle": 7}, "less than or equal to 1, not 7"),
+        ("emoji-scenes", "train", 3, {"noise": -5}, "greater than or equal to 0, not -5"),
+        ("emoji-captions", "train", 3, {"turn": float("inf")}, "finite number"),
     ):
         with pytest.raises(BadRecipe, match=says):
             sources.load_split(name, split, count, options)

@@ -73,6 +73,12 @@ def test_shipped_recipes_are_good(name: str) -> None:
             12,
             "options.temperature: contrast: Input should be greater than 0, not 0",
         ),
+        (
+            "steps: 2",
+            "steps: 2\n    objective: contrast\n    options: {noise: .inf}",
+            12,
+            "options.noise: contrast: Input should be a finite number",
+        ),
         ("steps: 2", "steps: 0", 10, "stages.0.steps: Input should be greater than 0, not 0"),
         ("steps: 2", "steps: many", 10, "valid integer, unable to parse string as an integer, not 'many'"),
         ("steps: 2", "steps: 2\n    steps: 3", 11, "'steps' stands twice"),

@@ -268,6 +268,81 @@ def test_a_stage_that_trains_the_encoder_resumes_bit_for_bit(
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(resumed).items())
 
 
+def test_a_finished_stage_that_trained_the_encoder_is_put_back(
+    facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts["stages"][0] |= {"train": {"image.connector": 1e-2, "image.encoder": {"lora": 2, "lr": 1e-2}}, "batch": 3}
+    facts["stages"] = facts["stages"][:2]
+    recipe = Recipe.model_validate(facts)
+    whole = run.train(recipe, tmp_path / "whole", console=QUIET)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 5)
+        with pytest.raises(Interrupted, match="stopped at step 5 of stage instruct"):
+            run.train(recipe, tmp_path / "cut", console=QUIET)
+    resumed = run.train(recipe, tmp_path / "cut", resume=True, console=QUIET)
+    expected = weights(whole)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(resumed).items())
+
+
+def test_a_stage_that_trains_the_encoder_does_not_go_on_with_other_pictures(
+    facts: dict[str, Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts["stages"] = [facts["stages"][1]]
+    facts["stages"][0]["train"]["image.encoder"] = {"lora": 2, "lr": 1e-2}
+    recipe = Recipe.model_validate(facts)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 5)
+        with pytest.raises(Interrupted):
+            run.train(recipe, tmp_path / "cut", console=QUIET)
+    PIL.Image.new("RGB", (20, 16), "navy").save(pictures / "red.png")
+    with pytest.raises(BadCheckpoint, match="samples, pictures or parts changed"):
+        run.train(recipe, tmp_path / "cut", resume=True, console=QUIET)
+
+
+def test_some_features_are_as_many_as_asked_for(recipe: Recipe) -> None:
+    samples, mixes = mixture.stage_samples(recipe.stages[1], recipe.seed)
+    asked: list[tuple[int, bool]] = []
+
+    def encode(some: Any, learns: bool) -> Tensor:
+        asked.append((len(some), learns))
+        return torch.ones(len(some), 4, 8)
+
+    many = mixture.Mixture(samples * 10, mixes * 10, encode=encode)
+    assert many.some(70).shape == (70, 4, 8)
+    assert many.some(10**6).shape == (len(samples) * 10, 4, 8)
+    assert all(count <= 32 and not learns for count, learns in asked)
+
+
+def test_options_of_an_objective_reach_it(facts: dict[str, Any]) -> None:
+    facts["stages"][0]["options"] = {"temperature": "5e-2", "noise": 0.5}  # YAML takes the first for a text
+    recipe = Recipe.model_validate(facts)
+    done = run.composed(recipe)
+    samples, _ = mixture.stage_samples(recipe.stages[0], recipe.seed)
+    features = run.features(done, samples).float()
+    goal = run.objective(done, recipe.stages[0], samples, lambda count: features)
+    assert (goal.temperature, goal.noise) == (0.05, 0.5)
+    losses = [goal(samples, features)[0].item() for _ in range(2)]
+    assert losses[0] != losses[1], "noise is drawn anew"
+    goal.noise = 0
+    assert goal(samples, features)[0].item() == goal(samples, features)[0].item()
+
+
+def test_check_names_a_part_that_would_not_learn(facts: dict[str, Any]) -> None:
+    facts["stages"][0]["train"]["llm"] = {"lora": 2, "lr": 1e-3}
+    with pytest.raises(BadRecipe, match="stage warm: the objective contrast gives llm no gradient"):
+        check.check(Recipe.model_validate(facts), QUIET)
+
+
+def test_check_keeps_no_features_of_an_encoder_that_learns(facts: dict[str, Any], tmp_path: Path) -> None:
+    facts["stages"][0]["train"]["image.encoder"] = {"lora": 2, "lr": 1e-2}
+    console = Console(file=io.StringIO(), width=200)
+    check.check(Recipe.model_validate(facts), console)
+    assert not list(tmp_path.glob("cache/features/*"))
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "image.encoder: " in said
+    assert "features 0.00" in said
+
+
 def test_a_turn_longer_than_the_llm_is_named(recipe: Recipe) -> None:
     done = run.composed(recipe)
     long = Sample("essay", (Image(b""),), (Turn("What is this?", "word " * 500),))

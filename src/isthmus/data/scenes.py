@@ -92,7 +92,8 @@ class Scene:
             if placed.restyled:
                 picture, own = outlined(picture, random.Random(placed.restyled)), restyle.SIDE
             picture = picture.rotate(placed.degrees, PIL.Image.Resampling.BICUBIC, expand=True)
-            side = max(8, round(placed.side * picture.width / own))
+            grown = picture.width / own  # a margin and turned corners make the frame larger, not the drawing
+            side = max(8, round(placed.side * grown))
             picture = picture.resize((side, side), PIL.Image.Resampling.LANCZOS)
             canvas.paste(picture, (round(placed.x - side / 2), round(placed.y - side / 2)), picture)
         if not self.noise:

@@ -86,29 +86,32 @@ def _answers(run: Run, asked: Sequence[Sample], seen: Tensor, note: str) -> list
     """The greedy answer to every turn, in order.
 
     Decoding greedily gives the true answer exactly when each of its tokens is the likeliest after those before it,
-    which one pass over a picture and all its questions tells (see `data.packing`); only other answers are generated.
+    which one pass over a picture and all its questions tells (see `data.packing`); only other answers are generated,
+    those of one kind together, because a batch takes as long as its longest answer.
     """
-    total = sum(len(sample.turns) for sample in asked)
-    said: list[str] = []
+    turns = [(place, turn) for place, sample in enumerate(asked) for turn in sample.turns]
+    right: list[bool] = []
     columns = (TextColumn("{task.description:>20}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeRemainingColumn(), refresh_per_second=2) as bar:
-        task = bar.add_task(note, total=total)
+        task = bar.add_task(note, total=len(turns))
         for start in range(0, len(asked), ROWS):
             rows = [pack(sample, run.processor.template) for sample in asked[start : start + ROWS]]
-            media = seen[start : start + ROWS].float()
-            found = _likeliest(run, rows, media)
-            wrong = [place for place, (_, _, right) in enumerate(found) if not right]
-            for some in (wrong[i : i + BATCH] for i in range(0, len(wrong), BATCH)):
-                texts = answer_batch(run, [found[i][1].question for i in some], media[[found[i][0] for i in some]])
-                for place, text in zip(some, texts, strict=True):
-                    found[place] = (found[place][0], Turn("", text), True)
-            said += [turn.answer for _, turn, _ in found]
-            bar.update(task, advance=len(found))
+            right += (some := _likeliest(run, rows, seen[start : start + ROWS].float()))
+            bar.update(task, advance=sum(some))
+        said = [turn.answer for _, turn in turns]
+        wrong = [place for place, agrees in enumerate(right) if not agrees]
+        wrong.sort(key=lambda place: (turns[place][1].kind, len(turns[place][1].question)))
+        for batch in (wrong[i : i + BATCH] for i in range(0, len(wrong), BATCH)):
+            questions = [turns[place][1].question for place in batch]
+            texts = answer_batch(run, questions, seen[[turns[place][0] for place in batch]].float())
+            for place, text in zip(batch, texts, strict=True):
+                said[place] = text
+            bar.update(task, advance=len(batch))
     return said
 
 
-def _likeliest(run: Run, rows: Sequence[Row], features_BND: Tensor) -> list[tuple[int, Turn, bool]]:
-    """For each turn of the rows: its row, the turn, and whether its answer is what greedy decoding gives.
+def _likeliest(run: Run, rows: Sequence[Row], features_BND: Tensor) -> list[bool]:
+    """For each turn of the rows, whether its answer is what greedy decoding gives.
 
     As in the loss, the head runs only at the positions before supervised tokens; S is their number.
     """
@@ -120,9 +123,8 @@ def _likeliest(run: Run, rows: Sequence[Row], features_BND: Tensor) -> list[tupl
     seen = decoder(inputs_embeds=x_BTD, attention_mask=mask, position_ids=batch["position_ids"], use_cache=False)
     keep = labels_BT != IGNORE_INDEX
     agrees_S = head(seen.last_hidden_state[:, :-1][keep]).argmax(-1) == labels_BT[keep]
-    turns = [(place, turn) for place, row in enumerate(rows) for turn in row.sample.turns]
-    lengths = [len(run.processor.template.answer(turn.answer)) for _, turn in turns]
-    return [(*turn, bool(own.all())) for turn, own in zip(turns, agrees_S.split(lengths), strict=True)]
+    lengths = [len(run.processor.template.answer(turn.answer)) for row in rows for turn in row.sample.turns]
+    return [bool(own.all()) for own in agrees_S.split(lengths)]
 
 
 def answer_batch(run: Run, questions: Sequence[str], features_BND: Tensor) -> list[str]:
