@@ -1,4 +1,4 @@
-"""Options: what a data set or an objective takes beside what all of them take, as its signature declares it."""
+"""Options: what a connector, data set or objective takes beside what all of its kind take, as its signature says."""
 
 from __future__ import annotations
 
@@ -11,10 +11,25 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from isthmus.registry import miss
 
 
+def declared(build: Callable[..., Any], common: Collection[str]) -> dict[str, tuple[Any, Any]]:
+    """Option -> (type, default); `...` where one is needed. `common` are the parameters that are no options.
+
+    >>> def draw(seed: int, side: int, size: int = 8): ...
+    >>> declared(draw, ["seed"])
+    {'side': (<class 'int'>, Ellipsis), 'size': (<class 'int'>, 8)}
+    """
+    hints = get_type_hints(build, include_extras=True)
+    return {
+        key: (hints.get(key, Any), ... if known.default is known.empty else known.default)
+        for key, known in inspect.signature(build).parameters.items()
+        if key not in common and known.kind not in (known.VAR_POSITIONAL, known.VAR_KEYWORD)
+    }
+
+
 def problems(
     name: str, build: Callable[..., Any], common: Collection[str], options: dict[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with the `options` of `build`, as (option, what); `common` are the parameters that are none.
+    """What is wrong with the `options` of `build`, as (option, what).
 
     >>> def draw(seed: int, size: int = 8): ...
     >>> list(problems("dots", draw, ["seed"], {"sise": 3}))
@@ -46,8 +61,5 @@ def _no_option(key: str, known: list[str]) -> str:
 
 
 def _model(build: Callable[..., Any], common: Collection[str]) -> type[BaseModel]:
-    """A model of the options, by the types and defaults that the signature declares."""
-    hints = get_type_hints(build, include_extras=True)
-    parameters = inspect.signature(build).parameters
-    fields: dict[str, Any] = {name: (hints[name], p.default) for name, p in parameters.items() if name not in common}
+    fields: dict[str, Any] = declared(build, common)
     return create_model("Options", __config__=ConfigDict(extra="forbid"), **fields)

@@ -25,6 +25,7 @@ from isthmus.train.recipe import Check, Recipe
 from isthmus.types import Image, Sample, Turn
 
 QUIET = Console(quiet=True)
+ADAPTER = {"image.encoder": {"lora": 2, "lr": 1e-2}}  # to be trained
 
 
 def curves(done: run.Run) -> dict[str, list[tuple[int, float]]]:
@@ -84,9 +85,14 @@ def test_a_run_that_is_done_is_put_back(recipe: Recipe, tmp_path: Path, monkeypa
         run.train(recipe.model_copy(update={"seed": 5}), tmp_path / "run", resume=True, console=QUIET)
 
 
+@pytest.mark.parametrize("learns", [False, True], ids=["features kept", "encoder learns"])
 def test_a_run_does_not_go_on_with_other_pictures(
-    recipe: Recipe, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learns: bool, facts: dict[str, Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if learns:
+        facts["stages"] = [facts["stages"][1]]
+        facts["stages"][0]["train"] = facts["stages"][0]["train"] | ADAPTER
+    recipe = Recipe.model_validate(facts)
     with monkeypatch.context() as patch:
         interrupt(patch, 5)
         with pytest.raises(Interrupted):
@@ -252,27 +258,12 @@ def test_an_encoder_learns_and_later_stages_see_by_what_it_learned(
     )
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["finished", "under way"])
 def test_a_stage_that_trains_the_encoder_resumes_bit_for_bit(
-    facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts["stages"] = [facts["stages"][1]]
-    facts["stages"][0]["train"]["image.encoder"] = {"lora": 2, "lr": 1e-2}
-    recipe = Recipe.model_validate(facts)
-    whole = run.train(recipe, tmp_path / "whole", console=QUIET)
-    with monkeypatch.context() as patch:
-        interrupt(patch, 5)
-        with pytest.raises(Interrupted, match="stopped at step 5 of stage instruct"):
-            run.train(recipe, tmp_path / "cut", console=QUIET)
-    resumed = run.train(recipe, tmp_path / "cut", resume=True, console=QUIET)
-    expected = weights(whole)
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(resumed).items())
-
-
-def test_a_finished_stage_that_trained_the_encoder_is_put_back(
-    facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    facts["stages"][0] |= {"train": {"image.connector": 1e-2, "image.encoder": {"lora": 2, "lr": 1e-2}}, "batch": 3}
     facts["stages"] = facts["stages"][:2]
+    facts["stages"][number]["train"] = facts["stages"][number]["train"] | ADAPTER
     recipe = Recipe.model_validate(facts)
     whole = run.train(recipe, tmp_path / "whole", console=QUIET)
     with monkeypatch.context() as patch:
@@ -282,21 +273,6 @@ def test_a_finished_stage_that_trained_the_encoder_is_put_back(
     resumed = run.train(recipe, tmp_path / "cut", resume=True, console=QUIET)
     expected = weights(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(resumed).items())
-
-
-def test_a_stage_that_trains_the_encoder_does_not_go_on_with_other_pictures(
-    facts: dict[str, Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    facts["stages"] = [facts["stages"][1]]
-    facts["stages"][0]["train"]["image.encoder"] = {"lora": 2, "lr": 1e-2}
-    recipe = Recipe.model_validate(facts)
-    with monkeypatch.context() as patch:
-        interrupt(patch, 5)
-        with pytest.raises(Interrupted):
-            run.train(recipe, tmp_path / "cut", console=QUIET)
-    PIL.Image.new("RGB", (20, 16), "navy").save(pictures / "red.png")
-    with pytest.raises(BadCheckpoint, match="samples, pictures or parts changed"):
-        run.train(recipe, tmp_path / "cut", resume=True, console=QUIET)
 
 
 def test_some_features_are_as_many_as_asked_for(recipe: Recipe) -> None:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Any, get_type_hints
+from typing import Any
 
+from isthmus.options import declared
 from isthmus.registry import find
 
 SIZES = ("self", "features", "width", "llm_width")  # these follow from the parts; nobody chooses them
 
 
 def options(name: str) -> dict[str, tuple[Any, Any]]:
-    """Option -> (type, default) of the connector `name`, as its signature declares them; `...` where one is needed.
+    """Option -> (type, default) of the connector `name`, as `isthmus.options.declared` gives them.
 
     Raises `UnknownName` for a connector that does not exist.
 
     >>> list(options("mlp"))
     ['tokens', 'hidden']
     """
-    build = find("isthmus.connectors", name).Connector.__init__
-    hints = get_type_hints(build, include_extras=True)
-    return {
-        key: (hints.get(key, Any), ... if known.default is known.empty else known.default)
-        for key, known in inspect.signature(build).parameters.items()
-        if key not in SIZES and known.kind not in (known.VAR_POSITIONAL, known.VAR_KEYWORD)
-    }
+    return declared(find("isthmus.connectors", name).Connector.__init__, SIZES)

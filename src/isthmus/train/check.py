@@ -68,7 +68,8 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     largest = max((order[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
     batch = mixture.pick(largest, random.Random(seed))
     adapted = {*model.config.adapters, *model.config.trained}  # by this stage or one before, so nothing to be kept
-    seen = (encode if "image.encoder" in adapted else features)(run, batch).detach()
+    with torch.no_grad():
+        seen = (encode if "image.encoder" in adapted else features)(run, batch)
     learns = learns_to_see(stage)
     rows = [pack(sample, run.processor.template) for sample in batch]
     _say(console, "merge", _merged(run, rows, seen))

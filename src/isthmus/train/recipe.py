@@ -226,10 +226,10 @@ def _change(data: Any, change: str) -> Place:
     place: Place = ()
     whole = data
     for part in path:
-        if isinstance(data, dict) and part not in data and part in (fields := _fields(place, whole)):
+        if isinstance(data, dict) and part not in data:
+            if part not in (fields := _fields(place, whole)):
+                raise BadRecipe(f"{change!r}: {miss('key', part, dict.fromkeys([*map(str, data), *fields]))}")
             data[part] = {}  # such as `options`, which may stand there and did not
-        elif isinstance(data, dict) and part not in data:
-            raise BadRecipe(f"{change!r}: {miss('key', part, dict.fromkeys([*map(str, data), *fields]))}")
         key = _key(data, part, change)
         data[key] = copy.copy(data[key])
         data = data[key]

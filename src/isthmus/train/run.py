@@ -153,12 +153,9 @@ def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Tensor:
 
     Raises `BadMedia` for an image that cannot be decoded.
     """
+    run.model.encoders["image"].train(run.model.training and learns)
     pixels = run.processor.preprocess([load(sample.media[0]) for sample in samples])
-    training = run.model.training
-    run.model.train(training and learns)
-    features = run.model.encode("image", pixels)
-    run.model.train(training)
-    return features  # type: ignore[no-any-return]
+    return run.model.encode("image", pixels)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
