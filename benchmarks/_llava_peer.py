@@ -89,6 +89,7 @@ class Peer:
                 {"params": self.adapter(), "lr": how.lr},
             ],
             weight_decay=0.0,
+            fused=True,
         )
         self.pixels: dict[str, Tensor] = {}
 

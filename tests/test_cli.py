@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 import isthmus
 from isthmus import cli, demo, parts
-from isthmus.errors import Interrupted, UnknownName
+from isthmus.errors import BadRecipe, Interrupted, UnknownName
 from isthmus.registry import names
 from isthmus.train.recipe import Check, load_recipe
 
@@ -211,7 +211,11 @@ def test_one_question(tiny: Path) -> None:
 def test_what_to_ask_a_model_is_in_its_run(tiny: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
     recipe = load_recipe("demo")
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
-    assert demo.recipe_of(str(tmp_path / "model")) == recipe
+    model = str(tmp_path / "model")
+    assert demo.to_ask(model, None, None) == (recipe.evaluate, recipe.seed)
+    with pytest.raises(BadRecipe, match=r"default cannot judge .*: unseen vendor: openmoji is to be unseen"):
+        demo.to_ask(model, "default", None)
+    assert demo.to_ask(model, "default", "easy-vqa")[0].keys() == {"easy-vqa"}
     assert "no recipe.json beside it" in fails("eval", "model", cwd=tiny)
 
 

@@ -23,18 +23,11 @@ from isthmus.evaluate.scoring import Answer
 from isthmus.train.recipe import Recipe, load_recipe
 from isthmus.types import Image, Sample
 
-COLOURS = ("red", "green", "blue", "yellow", "black", "white", "gray", "purple", "orange", "teal", "pink", "brown")
-
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Twelve images with a caption beside each, in a folder that `ls` does not show."""
-    folder = tmp_path / ".my pictures (2)"
-    folder.mkdir()
-    for colour in COLOURS:
-        PIL.Image.new("RGB", (20, 16), colour).save(folder / f"{colour}.png")
-        (folder / f"{colour}.txt").write_text(colour)
-    return folder
+    return tiny_run.pictures(tmp_path / ".my pictures (2)")
 
 
 @pytest.fixture
@@ -70,7 +63,7 @@ def test_the_demo_to_its_end(pictures: Path, tmp_path: Path, monkeypatch: pytest
     demo.run(data, None, True, console)
     assert {path.name for path in out.iterdir()} >= {"report.html", "answers.jsonl", "example.png", "recipe.json"}
     answers = [Answer.from_dict(json.loads(line)) for line in (out / "answers.jsonl").read_text().splitlines()]
-    assert {answer.truth for answer in answers} < set(COLOURS)
+    assert {answer.truth for answer in answers} < set(tiny_run.COLOURS)
     page = (out / "report.html").read_text()
     assert "Isthmus: demo-.my pictures -2-" in page
     assert "2 questions, 2 of them again with another picture" in page

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import PIL.Image
 import torch
 from tiny_parts import Built, llm_config, tokenizer
 from transformers import AutoModelForCausalLM, BitImageProcessorPil, Dinov2Config, Dinov2Model
 
 from isthmus.model import compose, load, save_full
+
+COLOURS = ("red", "green", "blue", "yellow", "black", "white", "gray", "purple", "orange", "teal", "pink", "brown")
+
+
+def pictures(folder: Path) -> Path:
+    """Make `folder` and write twelve images into it, each of one colour and with its name beside it as a caption."""
+    folder.mkdir()
+    for colour in COLOURS:
+        PIL.Image.new("RGB", (20, 16), colour).save(folder / f"{colour}.png")
+        (folder / f"{colour}.txt").write_text(colour)
+    return folder
 
 
 def parts(folder: Path) -> tuple[Path, Path]:

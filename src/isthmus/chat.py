@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from rich.console import Console
 
 from isthmus.errors import BadData, IsthmusError
@@ -52,7 +53,7 @@ class Chat:
             BadData: when the conversation has become longer than the LLM can read.
         """
         turn = Message("user", question, tuple(self.waiting))
-        inputs = self.processor.encode([[*self.said, turn]])
+        inputs = send_to_device(self.processor.encode([[*self.said, turn]]), self.model.device)
         self._check_room(inputs["input_ids"].shape[1])
         streamer = _Streamer(self.processor, show, stop or threading.Event())
         with torch.inference_mode():

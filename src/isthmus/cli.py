@@ -214,19 +214,17 @@ def evaluate(
     """
     from isthmus import demo as whole
     from isthmus.evaluate.report import print_table
-    from isthmus.train.recipe import load_recipe
     from isthmus.train.run import Run
 
     if as_json:
         import rich
 
         rich.reconfigure(stderr=True)  # progress goes there, so that standard output is JSON alone
-    plan = whole.recipe_of(model) if recipe is None else load_recipe(recipe)
-    checks = whole.chosen(plan.evaluate, benchmarks)
+    checks, seed = whole.to_ask(model, recipe, benchmarks)
     if answers:  # a place that cannot be written is known before the questions are asked, not after
         answers.parent.mkdir(parents=True, exist_ok=True)
         answers.touch()
-    found, _, rows = whole.measure(Run(*isthmus.load_with_processor(model)), checks, plan.seed)
+    found, _, rows = whole.measure(Run(*isthmus.load_with_processor(model)), checks, seed)
     if answers:
         whole.write_answers(found, answers)
     if as_json:

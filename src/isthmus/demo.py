@@ -21,8 +21,8 @@ from isthmus.evaluate.report import Curve, Point, print_table, write_report
 from isthmus.evaluate.run import Shown, ask_all
 from isthmus.evaluate.scoring import Answer, Row, table
 from isthmus.media import load
-from isthmus.registry import miss
-from isthmus.train.recipe import Check, Recipe, load_recipe
+from isthmus.registry import find, miss
+from isthmus.train.recipe import Check, Recipe, leaks, load_recipe
 from isthmus.train.run import Run, train
 from isthmus.types import Sample
 
@@ -40,18 +40,17 @@ def run(data: Path | None, out: Path | None, resume: bool, console: Console) -> 
         recipe = with_folder(recipe, data)
     out = out or place(Path("runs") / recipe.name, resume)
     prepare(recipe, console)
-    start = time.monotonic()
     option = [] if data is None else ["--data", str(data)]
     again = command("demo", *option, "--out", str(out), "--resume")
     trained = train(recipe, out, resume=resume, command=again, console=console)
     try:
-        _evaluate(recipe, trained, out, time.monotonic() - start, console)
+        _evaluate(recipe, trained, out, console)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; the trained model is in {out / 'model'}. Go on: {again}") from None
 
 
-def _evaluate(recipe: Recipe, trained: Run, out: Path, took: float, console: Console) -> None:
-    """Measure what was trained in `took` seconds and write everything that shows it."""
+def _evaluate(recipe: Recipe, trained: Run, out: Path, console: Console) -> None:
+    """Measure what was trained and write everything that shows it."""
     start = time.monotonic()
     answers, shown, rows = measure(trained, recipe.evaluate, recipe.seed)
     write_answers(answers, out / "answers.jsonl")
@@ -61,7 +60,7 @@ def _evaluate(recipe: Recipe, trained: Run, out: Path, took: float, console: Con
     talk = command("chat", "--model", str(out / "model"), "--image", str(example), "What is this?")
     facts = [
         ("Model", f"{recipe.model.llm} + {recipe.model.image.encoder} through {recipe.model.image.connector}"),
-        ("Training and features", f"{took / 60:.1f} minutes"),
+        ("Training", f"{trained.minutes:.1f} minutes, beside encoding the pictures"),
         ("Evaluation", f"{(time.monotonic() - start) / 60:.1f} minutes, {asked(answers)}"),
     ]
     curves = [
@@ -111,7 +110,8 @@ def with_folder(recipe: Recipe, data: Path) -> Recipe:
 def prepare(recipe: Recipe, console: Console) -> None:
     """Fetch and convert everything first, so that what follows is compute alone."""
     sets = [name for stage in recipe.stages for name in stage.data] + [it.data for it in recipe.evaluate.values()]
-    names = [recipe.model.llm, recipe.model.image.part or recipe.model.image.encoder]
+    image = recipe.model.image
+    names = [recipe.model.llm, image.part or find("isthmus.encoders", image.encoder).PART]
     names += dict.fromkeys(part for name in sets for part in sources.parts(name))
     for name in names:
         parts.get(name)
@@ -129,15 +129,21 @@ def write_answers(answers: Sequence[Answer], path: Path) -> None:
     path.write_text("".join(json.dumps(answer.to_dict()) + "\n" for answer in answers), encoding="utf-8")
 
 
-def recipe_of(model: str) -> Recipe:
-    """The recipe that a model was trained with: the shipped one's for `default`, a run's own, which lies beside it."""
-    if model == "default":
-        return load_recipe("default")
-    path = Path(model).expanduser().parent / "recipe.json"
-    if not path.is_file():
+def to_ask(model: str, recipe: str | None, benchmarks: str | None) -> tuple[dict[str, Check], int]:
+    """The benchmarks of a recipe, all or those named, and its seed; without one, of that which the model learned by.
+
+    Raises `BadRecipe` where there is no recipe, or what is to be asked as unseen was trained on.
+    """
+    path = Path(model).expanduser().parent / "recipe.json"  # beside a run's model lies its own
+    own = load_recipe("default") if model == "default" else load_recipe(path) if path.is_file() else None
+    asked = own if recipe is None else load_recipe(recipe)
+    if asked is None:
         model_folder(model)  # a model that does not exist is the better answer
         raise BadRecipe(f"{model}: no recipe.json beside it says what to ask. Name a recipe: --recipe demo")
-    return load_recipe(path)
+    checks = chosen(asked.evaluate, benchmarks)
+    if own and (found := list(leaks(own.stages, checks))):
+        raise BadRecipe("\n".join(f"{recipe} cannot judge {model}: {place[1]}: {what}" for place, what in found))
+    return checks, asked.seed
 
 
 def chosen(checks: dict[str, Check], names: str | None) -> dict[str, Check]:

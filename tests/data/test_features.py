@@ -35,7 +35,7 @@ def pictures(count: int, size: tuple[int, int] = (4, 2)) -> list[PIL.Image.Image
 def get(folder: Path, encoder: Encoder, some: list[PIL.Image.Image], name: str = "e") -> Tensor:
     store = FeatureCache(folder, name)
     try:
-        return store.get(iter(some), encoder)
+        return store.get(iter(some), len(some), encoder)
     finally:
         store.close()
 
@@ -88,14 +88,16 @@ def test_pictures_are_drawn_as_they_are_needed(tmp_path: Path) -> None:
             drawn += 1
             yield picture
 
+    held: list[int] = []
+
     def encode(some: list[PIL.Image.Image]) -> Tensor:
-        assert drawn <= BATCH * (1 + drawn // BATCH)
-        assert len(some) <= BATCH
+        held.append(drawn - sum(held))
         return torch.zeros(len(some), 1, 1)
 
     store = FeatureCache(tmp_path, "e")
-    store.get(lazily(), encode)  # type: ignore[arg-type]
+    store.get(lazily(), 3 * BATCH, encode)  # type: ignore[arg-type]
     store.close()
+    assert held == [BATCH] * 3, "each batch is encoded before the next one is drawn"
 
 
 def test_damage_and_infinity_are_named(tmp_path: Path) -> None:
@@ -104,7 +106,7 @@ def test_damage_and_infinity_are_named(tmp_path: Path) -> None:
         get(tmp_path, Encoder(), pictures(1))
     store = FeatureCache(tmp_path, "f")
     with pytest.raises(IsthmusError, match="not finite in float16"):
-        store.get(pictures(1), lambda some: torch.full((1, 1, 1), 1e6))
+        store.get(pictures(1), 1, lambda some: torch.full((1, 1, 1), 1e6))
     store.close()
     (tmp_path / "file").write_text("")
     with pytest.raises(IsthmusError, match="cannot be used"):

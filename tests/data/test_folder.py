@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from isthmus.data import folder as module
-from isthmus.data.sources import load_split
+from isthmus.data.sources import load_split, parts
 from isthmus.errors import BadData, BadMedia, BadRecipe
 
 Make = Callable[..., Path]
@@ -57,6 +57,20 @@ def test_several_captions_of_an_image_are_several_turns(make: Make) -> None:
     assert module.read_captions(folder)["0.PNG"] == ["thing 0", "another name of it"]
     samples = load_split(str(folder), "train", None, {}) + load_split(str(folder), "test", None, {})
     assert len(samples) == 30
+
+
+def test_a_held_out_image_is_asked_for_one_caption(make: Make) -> None:
+    folder = make(extra=tuple({"file_name": f"{i}.PNG", "text": f"round {i}"} for i in range(0, 30, 2)))
+    train, test = (load_split(str(folder), split, None, {}) for split in ("train", "test"))
+    assert {len(sample.turns) for sample in test} == {1}, "one answer can equal but one of them"
+    assert {len(sample.turns) for sample in train} == {1, 2}
+
+
+def test_a_folder_that_is_called_like_a_data_set(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make().rename(tmp_path / "easy-vqa")
+    monkeypatch.chdir(tmp_path)
+    assert parts("easy-vqa") == ("easy-vqa",)
+    assert len(load_split("./easy-vqa", "train", None, {})) == 27
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 import tiny_run
 import torch
+from torch import Tensor
 
 from isthmus.errors import BadRecipe
 from isthmus.evaluate.run import answer_batch, ask, ask_all
@@ -105,3 +106,22 @@ def test_kinds_are_chosen_and_an_empty_choice_is_an_error(run: Run) -> None:
     assert {answer.kind for answer in ask(run, "tiny", samples(), ["name"], seed=0)} == {"name"}
     with pytest.raises(BadRecipe, match="no question of the kinds count"):
         ask(run, "tiny", samples(), ["count"], seed=0)
+
+
+def test_swapped_questions_see_the_picture_of_another_sample(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that says which picture it sees: never its own the second time, and each of them once."""
+    asked = samples()
+    pictures = features(run, asked)
+
+    def named(_: Run, some: list[Sample], seen: Tensor, __: str) -> list[str]:
+        shown = [next(i for i, picture in enumerate(pictures) if torch.equal(picture, row)) for row in seen]
+        return [COLOURS[shown[place]] for place, sample in enumerate(some) for _ in sample.turns]
+
+    monkeypatch.setattr("isthmus.evaluate.run._answers", named)
+    answers = ask(run, "tiny", asked, None, seed=0)
+    assert all(answer.answer == answer.sample for answer in answers)
+    assert all(answer.swapped != answer.sample for answer in answers)
+    assert sorted(str(answer.swapped) for answer in answers[::2]) == sorted(COLOURS)
+    few = [answer for answer in ask(run, "tiny", asked, None, seed=0, swapped=2) if answer.swapped]
+    assert {answer.sample for answer in few} == {answer.swapped for answer in few}, "two that swap with each other"
+    assert len(few) == 4

@@ -167,9 +167,12 @@ def test_other_parts_are_refused(built: Built, tmp_path: Path, folders: dict[str
     shutil.copytree(folders["llama"], tmp_path / "llm")
     edit(tmp_path / "run", lambda facts: facts["parts"]["llm"].update(name=str(tmp_path / "llm")))
     assert load(tmp_path / "run")
-    flip(tmp_path / "llm/model.safetensors")
-    with pytest.raises(BadCheckpoint, match=r"made for another .*\(llm\)"):
-        load(tmp_path / "run")
+    for name in ("model.safetensors", "tokenizer.json"):
+        own = (tmp_path / "llm" / name).read_bytes()
+        flip(tmp_path / "llm" / name)
+        with pytest.raises(BadCheckpoint, match=r"made for another .*\(llm\)"):
+            load(tmp_path / "run")
+        (tmp_path / "llm" / name).write_bytes(own)
     shutil.rmtree(tmp_path / "llm")
     with pytest.raises(BadCheckpoint, match="made for a part that is not here"):
         load(tmp_path / "run")

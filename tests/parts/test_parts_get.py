@@ -17,6 +17,7 @@ from typing import Any
 
 import filelock
 import pytest
+from safetensors import SafetensorError
 
 from isthmus import parts
 from isthmus.errors import PartUnavailable, UnknownName
@@ -71,9 +72,17 @@ def test_a_damaged_part_is_made_again(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("supplied")
-def test_a_part_appears_whole_or_not_at_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["system", "safetensors"],
+)
+def test_a_part_appears_whole_or_not_at_all(root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def full(*args: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(cache, "write_manifest", full)

@@ -7,13 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
 import pytest
 import tiny_run
 
 from isthmus.train.recipe import Recipe
-
-COLOURS = ("red", "green", "blue", "yellow", "black", "white", "gray", "purple", "orange", "teal", "pink", "brown")
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +26,7 @@ def tiny_parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Twelve images with a caption beside each."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for colour in COLOURS:
-        PIL.Image.new("RGB", (20, 16), colour).save(folder / f"{colour}.png")
-        (folder / f"{colour}.txt").write_text(colour)
-    return folder
+    return tiny_run.pictures(tmp_path / "pictures")
 
 
 @pytest.fixture

@@ -99,6 +99,7 @@ def test_shipped_recipes_are_good(name: str) -> None:
         ),
         ("concepts: 9", "unseen: gogle", 9, "options.unseen: emoji-captions: Input should be 'google', 'twitter'"),
         ("concepts: 9", "concepts: some", 9, "valid integer"),
+        ("concepts: 9", "unseen: google", 12, "unseen: openmoji is to be unseen, but stage one trains on it"),
         ("split: vendor", "splt: vendor", 14, "no key 'splt'. Did you mean 'split'?"),
         ("split: vendor", "split: vendors", 14, "no split 'vendors'. Did you mean 'vendor'?"),
         ("name: one", "name: ../../one", 6, "String should match pattern"),

@@ -194,6 +194,10 @@ def test_features_are_computed_once(recipe: Recipe, tmp_path: Path, monkeypatch:
     seen.clear()
     run.train(recipe, tmp_path / "two", console=QUIET)
     assert not seen
+    again = run.Run(*load(tmp_path / "two/model"))
+    assert run.fingerprint(again) == run.fingerprint(run.composed(recipe)), "an evaluation finds them, too"
+    again.model.config.image_config.hidden_act = "relu"
+    assert run.fingerprint(again) != run.fingerprint(run.composed(recipe))
 
 
 def test_ctrl_c_outside_the_loop_says_how_to_go_on(
@@ -328,6 +332,7 @@ def test_a_turn_longer_than_the_llm_is_named(recipe: Recipe) -> None:
 
 def test_check_prints_everything_and_trains_nothing(recipe: Recipe, tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
+    before = sorted(tmp_path.rglob("*"))
     check.check(recipe, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for fact in (
@@ -343,7 +348,7 @@ def test_check_prints_everything_and_trains_nothing(recipe: Recipe, tmp_path: Pa
         assert fact in text, fact
     supervised = text[text.index("[ ") : text.index(" ]", text.index("[ "))]
     assert supervised.endswith("<|im_end|>")
-    assert not (tmp_path / "runs").exists()
+    assert {path.relative_to(tmp_path).parts[0] for path in {*tmp_path.rglob("*")} - {*before}} == {"cache"}
 
 
 @pytest.mark.slow

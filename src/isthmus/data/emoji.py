@@ -22,6 +22,7 @@ from isthmus.errors import BadRecipe
 Vendor = Literal["google", "twitter", "fluent", "openmoji"]
 VENDORS: tuple[Vendor, ...] = get_args(Vendor)
 HOLD_OUT_EVERY = 8
+HELD_OUT = {"vendor": "unseen"}  # split -> the option that names what it holds out of training
 FEWEST = 5  # four fill a scene, and one must be absent from it
 SIDE = 160  # pixels of a drawing before it is scaled into a scene
 DRAWINGS: dict[Vendor, tuple[str, str]] = {  # vendor -> the part that holds its drawings, and which files they are
@@ -42,12 +43,11 @@ THINGS = """
 
 @dataclass(frozen=True)
 class Concept:
-    """A thing that has been drawn: its name, code points (`1f415`), Unicode subgroup and search tags."""
+    """A thing that has been drawn: its name, code points (`1f415`) and Unicode subgroup."""
 
     name: str
     code: str
     group: str
-    tags: tuple[str, ...] = ()
 
 
 def _code(name: str) -> str:
@@ -78,9 +78,7 @@ def all_concepts() -> tuple[Concept, ...]:
     groups = {entry["order"]: entry["key"] for entry in messages["subgroups"]}
     drawn = set.intersection(*(set(_files(vendor)) for vendor in VENDORS))
     found = [
-        Concept(
-            entry["label"].lower(), _code(entry["hexcode"]), groups[entry["subgroup"]], tuple(entry.get("tags") or ())
-        )
+        Concept(entry["label"].lower(), _code(entry["hexcode"]), groups[entry["subgroup"]])
         for entry in json.loads((folder / "data.json").read_text())
         if "subgroup" in entry and _code(entry["hexcode"]) in drawn and "flag" not in groups[entry["subgroup"]]
         if "," not in entry["label"]

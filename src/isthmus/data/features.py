@@ -45,27 +45,36 @@ class FeatureCache:
         """Let go of the file."""
         self.db.close()
 
-    def get(self, pictures: Iterable[PIL.Image.Image], encode: Callable[[list[PIL.Image.Image]], Tensor]) -> Tensor:
-        """Features [N, F, D] as float16, in the order asked; `encode` is called in batches for those not there yet.
+    def get(
+        self, pictures: Iterable[PIL.Image.Image], count: int, encode: Callable[[list[PIL.Image.Image]], Tensor]
+    ) -> Tensor:
+        """Features [N, F, D] of N = `count` pictures as float16, in the order asked.
 
-        Pictures are drawn from the iterable as they are needed. An interrupted call keeps the batches it had.
+        `encode` is called in batches for those not there yet. Pictures are drawn from the iterable as they are needed.
+        An interrupted call keeps the batches it had.
         """
-        keys: list[bytes] = []
-        found: dict[bytes, Tensor] = {}
+        first: dict[bytes, int] = {}  # picture -> the row where its features stand first
+        out, row = torch.empty(0), 0
         more = iter(pictures)
         while some := list(itertools.islice(more, BATCH)):
-            keys += (named := [key(picture) for picture in some])
-            batch = dict(zip(named, some, strict=True))
+            batch = dict(zip(named := [key(picture) for picture in some], some, strict=True))
             with self._readable():
-                found |= self._read(batch.keys() - found.keys())
-            if wanted := {k: picture for k, picture in batch.items() if k not in found}:
+                found = self._read(batch.keys() - first.keys())
+            if wanted := {k: picture for k, picture in batch.items() if k not in found and k not in first}:
                 fresh = encode(list(wanted.values())).to(torch.float16)
                 if not bool(fresh.isfinite().all()):
                     raise IsthmusError("the encoder's features are not finite in float16. Is its checkpoint damaged?")
-                found |= zip(wanted, fresh, strict=True)
+                made = dict(zip(wanted, fresh, strict=True))
+                found |= made
                 with self._readable():
-                    self._write(dict(zip(wanted, fresh, strict=True)))
-        return torch.stack([found[k] for k in keys])
+                    self._write(made)
+            if row == 0:
+                out = torch.empty(count, *found[named[0]].shape, dtype=torch.float16)
+            for k in named:
+                out[row] = found[k] if k in found else out[first[k]]
+                first.setdefault(k, row)
+                row += 1
+        return out
 
     def _read(self, keys: Iterable[bytes]) -> dict[bytes, Tensor]:
         wanted = list(keys)

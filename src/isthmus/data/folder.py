@@ -30,6 +30,7 @@ HOLD_OUT_EVERY = 10
 def load(folder: Path, split: str, count: int | None = None, seed: int = 0) -> list[Sample]:
     """The folder's `train` images, or the held-out ones for any other split; `count` takes a seeded sample.
 
+    Of a held-out image only the first caption is asked for: one answer can equal but one of several.
     Every image is decoded once here, so that a damaged one is an error before hours of training, not in them.
 
     Raises:
@@ -48,7 +49,7 @@ def load(folder: Path, split: str, count: int | None = None, seed: int = 0) -> l
         Sample(
             f"{folder.name}/{name}",
             (Image(inside(folder, name)),),
-            tuple(Turn(QUESTION, caption, "name") for caption in captions[name]),
+            tuple(Turn(QUESTION, caption, "name") for caption in captions[name][: None if split == "train" else 1]),
         )
         for name in chosen
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def problems(name: str, split: str, count: int | None, options: dict[str, Any]) 
     >>> [what for _, what in problems("easy-vqa", "test", 8, {"concepts": 3})]
     ["easy-vqa: no option 'concepts'. Known options: none"]
     """
-    if Path(name).is_dir():
+    if is_folder(name):
         for option in options:
             yield ("options", option), "a folder of captioned images has no options"
         return
@@ -49,7 +49,7 @@ def load_split(name: str, split: str, count: int | None, options: dict[str, Any]
     """
     if wrong := [what for _, what in problems(name, split, count, options)]:
         raise BadRecipe("\n".join(wrong))
-    if Path(name).is_dir():
+    if is_folder(name):
         samples = folder.load(Path(name), split, count, seed=seed)
     else:
         load = find(SETS, name).load
@@ -61,13 +61,38 @@ def load_split(name: str, split: str, count: int | None, options: dict[str, Any]
     return samples
 
 
+def held_out(name: str, split: str) -> str | None:
+    """The option of a data set that names what its split holds out of training; None where none does.
+
+    >>> held_out("emoji-captions", "vendor"), held_out("easy-vqa", "test")
+    ('unseen', None)
+    """
+    found = None if name not in names(SETS) else getattr(find(SETS, name), "HELD_OUT", {}).get(split)
+    return found  # type: ignore[no-any-return]
+
+
+def option(name: str, options: Mapping[str, Any], key: str) -> Any:
+    """The value of a data set's option, given or by default; None where it has no such option.
+
+    >>> option("emoji-captions", {}, "unseen"), option("easy-vqa", {}, "unseen")
+    ('openmoji', None)
+    """
+    known = own.declared(find(SETS, name).load, COMMON) if name in names(SETS) else {}
+    return options.get(key, known[key][1]) if key in known else None
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name means a folder; a data set of the same name goes first, and `./easy-vqa` is then the folder."""
+    return name not in names(SETS) and Path(name).is_dir()
+
+
 def parts(name: str) -> tuple[str, ...]:
     """The parts that a data set is made from, which are fetched when it is first loaded; a folder has none.
 
     >>> parts("easy-vqa")
     ('easy-vqa',)
     """
-    return () if Path(name).is_dir() else tuple(find(SETS, name).PARTS)
+    return () if is_folder(name) else tuple(find(SETS, name).PARTS)
 
 
 def usable(sample: Sample) -> None:

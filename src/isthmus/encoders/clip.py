@@ -11,15 +11,17 @@ from typing import Any
 from torch import Tensor
 from transformers import CLIPVisionModel
 
+from isthmus.parts.weights import pretrained
+
 ABOUT = "CLIP's ViT: patch features of the last layer but one, as in LLaVA-1.5; name its folder or hub part"
 KIND = "image"
 PART = None
 SIZE = 336
 
 
-def load(folder: Path, **kwargs: Any) -> Any:
+def load(folder: Path) -> Any:
     """The vision half of the CLIP in `folder` (either a whole CLIP or its vision model), without its last layer."""
-    model = CLIPVisionModel.from_pretrained(folder, **kwargs)
+    model = pretrained(CLIPVisionModel, folder)
     model.config.num_hidden_layers -= 1
     del model.encoder.layers[-1]
     return model

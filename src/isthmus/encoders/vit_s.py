@@ -11,15 +11,17 @@ from typing import Any
 from torch import Tensor
 from transformers import Dinov2Model
 
+from isthmus.parts.weights import pretrained
+
 ABOUT = "ViT-S/14, nine layers, D=384: general features of a picture"
 KIND = "image"
 PART = "vit-s"
 SIZE = 112
 
 
-def load(folder: Path, **kwargs: Any) -> Any:
+def load(folder: Path) -> Any:
     """The encoder whose weights lie in `folder`."""
-    return Dinov2Model.from_pretrained(folder, **kwargs)
+    return pretrained(Dinov2Model, folder)
 
 
 def num_features(config: Any, size: int) -> int:

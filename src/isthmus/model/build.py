@@ -19,10 +19,10 @@ from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.processor import IsthmusProcessor
 from isthmus.parts import catalog
 from isthmus.parts.cache import sha256
+from isthmus.parts.weights import SAFE, pretrained
 from isthmus.registry import find, miss
 
-SAFE = {"local_files_only": True, "trust_remote_code": False}  # no hub, no code that lies beside the weights
-LOCAL = SAFE | {"use_safetensors": True, "dtype": torch.float32}  # and no pickles
+FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # what a part's folder is loaded from
 
 
 def compose(
@@ -72,13 +72,12 @@ def compose(
 
 def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[IsthmusModel, IsthmusProcessor]:
     """The model of `config` with its parts' weights from `folders` ("llm", "<kind>.encoder"), and its processor."""
-    modules = {}
+    llm, modules = pretrained(AutoModelForCausalLM, folders["llm"]), {}
+    for kind, encoder in config.encoders.items():
+        modules[kind] = find("isthmus.encoders", encoder["name"]).load(folders[f"{kind}.encoder"])
+        setattr(config, f"{kind}_config", modules[kind].config)
     try:
-        llm = AutoModelForCausalLM.from_pretrained(folders["llm"], **LOCAL)
         tokenizer = AutoTokenizer.from_pretrained(folders["llm"], **SAFE)
-        for kind, encoder in config.encoders.items():
-            modules[kind] = find("isthmus.encoders", encoder["name"]).load(folders[f"{kind}.encoder"], **LOCAL)
-            setattr(config, f"{kind}_config", modules[kind].config)
         images = AutoImageProcessor.from_pretrained(folders["image.encoder"], **SAFE, backend="pil")
     except (OSError, ValueError) as error:
         where = ", ".join(map(str, folders.values()))
@@ -129,11 +128,11 @@ def part(model: IsthmusModel, where: str) -> nn.Module:
 
 
 def fingerprint(source: str, folder: Path) -> str:
-    """What stands for a part's weights: `parts.fingerprint` where the catalogue has it, else SHA-256 of safetensors."""
+    """What stands for a part: `parts.fingerprint` where the catalogue has it, else SHA-256 over its `FILES`."""
     if source in catalog.PARTS:
         return parts.fingerprint(source)
-    files = sorted(folder.glob("*.safetensors"))
-    return sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+    files = sorted(path for path in folder.iterdir() if path.suffix in FILES)
+    return hashlib.sha256("".join(f"{path.name} {sha256(path)}\n" for path in files).encode()).hexdigest()
 
 
 def _record(source: str, folder: Path) -> dict[str, str]:

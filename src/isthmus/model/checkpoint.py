@@ -23,12 +23,13 @@ from torch import Tensor
 
 from isthmus import parts
 from isthmus.errors import BadCheckpoint, IsthmusError, PartUnavailable, UnknownName
-from isthmus.model.build import SAFE, assemble, fingerprint, freeze
+from isthmus.model.build import assemble, fingerprint, freeze
 from isthmus.model.composed import IsthmusModel
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.lora import add_lora, merge_lora
 from isthmus.model.processor import IsthmusProcessor
 from isthmus.parts import cache, catalog, foreign
+from isthmus.parts.weights import SAFE
 
 TRAINED = "trained.safetensors"
 FULL = ("model.safetensors", "model.safetensors.index.json")
@@ -136,7 +137,7 @@ def _replacing(target: str | Path, form: str) -> Iterator[Path]:
             cache.write_manifest(new, {"checkpoint": form})
             cache.publish(new, folder)
     except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        if cache.disk_full(error):
             error = OSError(errno.ENOSPC, "the disk is full")
         raise IsthmusError(f"the checkpoint {folder} was not written: {error}. What was there is unchanged.") from error
 

@@ -18,9 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from isthmus.errors import PartUnavailable
 
 MANIFEST = "manifest.json"
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the errors of a full disk, and of a full quota
 
 _FEW = 100  # files that are flushed one by one: for 3,800, that took 16 s in all, and one sync of the disk 6 s
 
@@ -72,14 +75,25 @@ def writing(what: str, need: int) -> Iterator[None]:
         if free < need:
             raise PartUnavailable(_full(what, f"needs about {_mb(need)} and {_mb(free)} are free"))
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:
+        if disk_full(error):
             raise PartUnavailable(_full(what, f"needs about {_mb(need)} and the disk ran full")) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise PartUnavailable(
                 f"cannot write {what} into the cache {folder}: {error}. Set ISTHMUS_CACHE to a folder you may write to."
             ) from error
         raise
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error means that nothing more fits on the disk, or in the user's share of it.
+
+    >>> disk_full(OSError(errno.ENOSPC, "No space left on device")), disk_full(SafetensorError("invalid header"))
+    (True, False)
+    """
+    if isinstance(error, SafetensorError):  # it is no OSError, whatever went wrong
+        return any(f"os error {number}" in str(error) for number in FULL)
+    return isinstance(error, OSError) and error.errno in FULL
 
 
 def _full(what: str, state: str) -> str:

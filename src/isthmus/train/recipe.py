@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -208,9 +208,29 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
         for name, mix in stage.data.items():
             for place, what in sources.problems(name, "train", mix.count, mix.options):
                 yield (*here, "data", name, *place), what
+    wrong = False
     for title, check in recipe.evaluate.items():
         for place, what in sources.problems(check.data, check.split, check.count, check.options):
+            wrong = True
             yield ("evaluate", title, *(place or ("data",))), what
+    if not wrong:
+        yield from leaks(recipe.stages, recipe.evaluate)
+
+
+def leaks(stages: Sequence[Stage], checks: Mapping[str, Check]) -> Iterator[tuple[Place, str]]:
+    """Benchmarks that would ask about what a stage is trained on, as (place, what).
+
+    A data set's `HELD_OUT` says which of its options names what a split holds out; training must hold out the same.
+    """
+    for title, check in checks.items():
+        if (key := sources.held_out(check.data, check.split)) is None:
+            continue
+        unseen = sources.option(check.data, check.options, key)
+        for stage in stages:
+            for name, mix in stage.data.items():
+                if (other := sources.option(name, mix.options, key)) not in (None, unseen):
+                    what = f"{unseen} is to be unseen, but stage {stage.name} trains on it: its {name} hold out {other}"
+                    yield ("evaluate", title, "options", key), what
 
 
 def _change(data: Any, change: str) -> Place:

@@ -31,6 +31,7 @@ from isthmus.train.state import Progressed
 from isthmus.types import Sample
 
 ROOM = 2**29  # bytes that must be free where a run is to go
+NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype")  # features do not depend on these
 
 
 @dataclass
@@ -40,6 +41,11 @@ class Run:
     model: Any
     processor: Any
     stages: dict[str, Progressed] = field(default_factory=dict)
+
+    @property
+    def minutes(self) -> float:
+        """How long the stages took, over all the sittings of a run that was resumed."""
+        return sum(stage.seconds for stage in self.stages.values()) / 60
 
 
 def composed(recipe: Recipe) -> Run:
@@ -168,12 +174,15 @@ def features(run: Run, samples: Sequence[Sample], note: str = "features", consol
     pictures = (load(sample.media[0]) for sample in shown)
     run.model.eval()
     with closing(FeatureCache(cache.root() / "features", fingerprint(run))) as store:
-        return store.get(pictures, lambda some: run.model.encode("image", run.processor.preprocess(some)))
+        return store.get(pictures, len(samples), lambda some: run.model.encode("image", run.processor.preprocess(some)))
 
 
 def fingerprint(run: Run) -> str:
-    """What features depend on: the encoder, its weights, and what is done to a picture before it."""
-    facts = [run.model.config.encoders["image"], run.processor.image_processor.to_dict()]
+    """What features depend on: the encoder, its configuration and weights, and what is done to a picture before it."""
+    config = run.model.config
+    made = {key: value for key, value in config.image_config.to_dict().items() if key not in NO_MATTER}
+    adapter = config.adapters.get("image.encoder")
+    facts = [config.encoders["image"], made, adapter, run.processor.image_processor.to_dict()]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, tensor in sorted(run.model.encoders["image"].state_dict().items()):
         digest.update(name.encode())

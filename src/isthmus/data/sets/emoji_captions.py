@@ -10,6 +10,7 @@ from isthmus.types import Image, Sample
 ABOUT = "one emoji on a coloured ground: what is it, is there a ..., background, caption"
 SPLITS = ("train", "vendor", "concepts")
 PARTS = emoji.PARTS
+HELD_OUT = emoji.HELD_OUT
 
 
 def load(

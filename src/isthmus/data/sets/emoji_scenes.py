@@ -10,6 +10,7 @@ from isthmus.types import Image, Sample
 ABOUT = "one to four emoji on a coloured ground: which, how many, is there a ..., what is left of ..., background"
 SPLITS = ("train", "vendor", "concepts", "layouts")
 PARTS = emoji.PARTS
+HELD_OUT = emoji.HELD_OUT
 
 
 def load(

@@ -1,0 +1,33 @@
+"""A part's folder loaded by transformers: no hub, no foreign code, no pickles, and no weight left at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from isthmus.errors import PartUnavailable
+
+SAFE = {"local_files_only": True, "trust_remote_code": False}  # no hub, no code that lies beside the weights
+
+
+def pretrained(kind: Any, folder: Path) -> Any:
+    """The model of the transformers class `kind` whose weights lie in `folder` as safetensors, in fp32.
+
+    Raises `PartUnavailable` when they cannot be read, do not fit, or do not fill the model: of a missing weight
+    transformers says so in its log, and draws it at random.
+    """
+    try:
+        model, info = kind.from_pretrained(
+            folder, **SAFE, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise PartUnavailable(f"the part in {folder} cannot be loaded: {error}") from error
+    if missing := sorted(info["missing_keys"]):
+        raise PartUnavailable(
+            f"the part in {folder} does not fill a {type(model).__name__}: {len(missing)} of its weights are missing, "
+            f"such as {missing[0]}. Is it a model of another kind?"
+        )
+    return model
