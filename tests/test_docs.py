@@ -49,7 +49,7 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     folder = tiny_run.save(tmp_path)
     tiny = {"smollm2-135m-instruct": tmp_path / "llm", "vit-s": tmp_path / "vision"}
     monkeypatch.setattr("isthmus.parts.get", lambda name: tiny[name])
-    monkeypatch.setattr(isthmus, "load_with_processor", lambda name: load({"runs/demo/model": folder}[name]))
+    monkeypatch.setattr(isthmus, "load_with_processor", lambda name: load({"default": folder}[name]))
     monkeypatch.chdir(tmp_path)
     PIL.Image.new("RGB", (20, 16), "red").save("cat.png")
     values: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from isthmus.errors import BadCheckpoint, IsthmusError, UnknownName
+from isthmus.errors import IsthmusError, UnknownName
 from isthmus.types import Image, Message, Sample, Turn
 
 __version__ = "0.1.0"
@@ -40,13 +40,7 @@ def model_folder(name: str | Path) -> Path:
     from isthmus.registry import miss
 
     if str(name) == "default":
-        folder = Path(__file__).parent / "shipped"
-        if not (folder / "config.json").is_file():
-            raise BadCheckpoint(
-                "this copy of Isthmus carries no default model. Train one with `isthmus demo` and name its folder, "
-                "such as runs/demo/model"
-            )
-        return folder
+        return Path(__file__).parent / "shipped"
     folder = Path(name).expanduser()
     if not (folder / "config.json").is_file():
         near = [*folder.glob("model/config.json"), *Path("runs").glob("*/model/config.json")]

@@ -113,7 +113,8 @@ def _same_data(done: Progressed, mixture: Mixture, parts: Sequence[str], folder:
     digest = hashlib.sha256(" ".join([mixture.digest, *parts]).encode()).hexdigest()
     if done.data not in ("", digest):
         raise BadCheckpoint(
-            f"{folder}: the stage's samples, pictures or parts changed since. Put them back, or delete it to start anew"
+            f"{folder}: the stage's samples, pictures or parts changed since, or features were computed anew."
+            " Put back what changed, or delete the folder to start anew"
         )
     done.data = digest
 
