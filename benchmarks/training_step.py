@@ -1,6 +1,6 @@
 """How fast is our training step beside the same model in transformers' Llava, trained by transformers' `Trainer`?
 
-    python benchmarks/training_step.py [--quick] [--threads N]      writes benchmarks/results/training_step.json
+    python benchmarks/training_step.py [--quick] [--threads N] [--batch N]  writes benchmarks/results/training_step.json
 
 Both train stage 2 of the recipe `demo`: the same starting weights (the connector after a short warm start), the same
 question-answer pairs step by step, the same LoRA, AdamW, learning rates and clipping, fp32, the same threads. Ours is
@@ -127,9 +127,9 @@ class Watched:
             self.between(self.step)
 
 
-def bench(connector: Path) -> Bench:
+def bench(connector: Path, batch: int | None) -> Bench:
     """Parts, data and features of stage 2, with the connector of `connector`; a short warm start writes it."""
-    recipe = load_recipe("demo")
+    recipe = load_recipe("demo", [f"stages.instruct.batch={batch}"] if batch else [])
     first, stage = recipe.stages[0], recipe.stages[-1]
     run, (samples, mixes) = composed(recipe), stage_samples(stage, recipe.seed)
     mixture = Mixture(samples, mixes, features(run, samples, console=Console(quiet=True)))
@@ -241,16 +241,16 @@ def throughput(ours: Bench, peer: Peer, plan: Steps) -> dict[str, Any]:
     return found
 
 
-def memory(side: str, connector: Path) -> float:
+def memory(side: str, connector: Path, batch: int) -> float:
     """Peak resident memory [MB] of one side training a few steps, in a process of its own."""
     command = [sys.executable, __file__, "--side", side, "--connector", str(connector)]
-    command += ["--threads", str(torch.get_num_threads())]
+    command += ["--threads", str(torch.get_num_threads()), "--batch", str(batch)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def one_side(side: str, connector: Path) -> None:
+def one_side(side: str, connector: Path, batch: int) -> None:
     """What `memory` runs."""
-    ours = bench(connector)
+    ours = bench(connector, batch)
     plan = ours.plan(MEMORY_STEPS)
     if side == "ours":
         ours.fit(MEMORY_STEPS, plan)
@@ -297,12 +297,13 @@ def machine() -> str:
     return f"{cpu}, {cores} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-def row(name: str, ours: float, peer: float, unit: str) -> dict[str, Any]:
+def row(what: str, batch: int, ours: float, peer: float, unit: str) -> dict[str, Any]:
     """One result; of what should be small (loss, memory, arithmetic) the ratio is turned round."""
+    name = f"{what}, batch {batch}"
     ours, peer = float(f"{ours:.5g}"), float(f"{peer:.5g}")
     ratio = round(peer / ours if unit in ("loss", "MB", "MFLOP") else ours / peer, 3)
     found = {"name": name, "ours": ours, "peer": peer, "peer_name": PEER, "ratio": ratio, "unit": unit}
-    print(f"{name:<64} ours {ours:<9g} peer {peer:<9g} ratio {ratio:<6g} {unit}", flush=True)
+    print(f"{name:<72} ours {ours:<9g} peer {peer:<9g} ratio {ratio:<6g} {unit}", flush=True)
     return found | {"machine": machine()}
 
 
@@ -311,45 +312,53 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="leave out the comparison of losses after training")
     parser.add_argument("--threads", type=int, help="of torch, on both sides (default: torch's own choice)")
+    parser.add_argument("--batch", type=int, help="pictures of a step, on both sides (default: the recipe's)")
     parser.add_argument("--side", choices=("ours", "peer"), help=argparse.SUPPRESS)
     parser.add_argument("--connector", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads or torch.get_num_threads())
     if options.side:
-        return one_side(options.side, options.connector)
+        return one_side(options.side, options.connector, options.batch)
     with tempfile.TemporaryDirectory() as folder:
-        results = measure(Path(folder) / "connector.safetensors", options.quick)
+        fresh = measure(Path(folder) / "connector.safetensors", options.quick, options.batch)
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    old = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else []
+    replaced = {(result["name"], result["machine"]) for result in fresh}
+    kept = [result for result in old if (result["name"], result["machine"]) not in replaced]
+    RESULT.write_text(json.dumps(kept + fresh, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(connector: Path, quick: bool) -> list[dict[str, Any]]:
+def measure(connector: Path, quick: bool, batch: int | None) -> list[dict[str, Any]]:
     """Every row of the result."""
-    ours = bench(connector)
+    ours = bench(connector, batch)
+    batch = ours.stage.batch
     peer = Peer(copy.deepcopy(ours.run), ours.stage, ours.recipe.seed)
     plan = ours.plan(ROUNDS * BURST + HELD_OUT)
     train, rest = plan[: ROUNDS * BURST], plan[ROUNDS * BURST :]
     mine, theirs, gap = losses(ours, peer, train[:1], exact=True)
     print(f"at the start no pair's loss differs by more than {gap:.1e}, over {pairs(train[:1])} pairs")
     assert gap < 1e-4, "the two sides are not the same model"
-    results = [row("loss at the start, the same pairs", mine, theirs, "loss")]
+    results = [row("loss at the start, the same pairs", batch, mine, theirs, "loss")]
     found = throughput(ours, peer, train)
     mm = found["matmul"]
     print(f"torch.mm 1024 x 1024 x 1024: {mm[0]:.1f} GFLOP a second, {mm[1]:.1f} a CPU second")
     for k, per in enumerate(("second", "CPU second")):
         what = f"question-answer text tokens per {per} of training"
-        results.append(row(what, found["ours", "tokens"][k], found["peer", "tokens"][k], f"tokens/{per}"))
+        results.append(row(what, batch, found["ours", "tokens"][k], found["peer", "tokens"][k], f"tokens/{per}"))
     each = [flops(ours, train, peer=peer) / 1e6 / pair_tokens(ours, train) for peer in (False, True)]
-    results.append(row("arithmetic of a training step per text token", each[0], each[1], "MFLOP"))
+    results.append(row("arithmetic of a training step per text token", batch, each[0], each[1], "MFLOP"))
     for k, per in enumerate(("wall", "CPU")):
         shares = [found[side, "gflop"][k] / mm[k] for side in ("ours", "peer")]
-        results.append(row(f"share of the measured matrix-multiply peak, by {per} seconds", *shares, "share"))
+        results.append(row(f"share of the measured matrix-multiply peak, by {per} seconds", batch, *shares, "share"))
     if not quick:
         test = up_to(rest, HELD_OUT)
         mine, theirs, _ = losses(ours, peer, test)
-        results.append(row(f"held-out loss after {pairs(train)} pairs, on {pairs(test)} others", mine, theirs, "loss"))
+        results.append(
+            row(f"held-out loss after {pairs(train)} pairs, on {pairs(test)} others", batch, mine, theirs, "loss")
+        )
     del ours, peer
-    results.append(row("peak memory of training", memory("ours", connector), memory("peer", connector), "MB"))
+    used = [memory(side, connector, batch) for side in ("ours", "peer")]
+    results.append(row("peak memory of training", batch, *used, "MB"))
     return results
 
 

@@ -67,8 +67,7 @@ def held_out(name: str, split: str) -> str | None:
     >>> held_out("emoji-captions", "vendor"), held_out("easy-vqa", "test")
     ('unseen', None)
     """
-    found = None if name not in names(SETS) else getattr(find(SETS, name), "HELD_OUT", {}).get(split)
-    return found  # type: ignore[no-any-return]
+    return getattr(find(SETS, name), "HELD_OUT", {}).get(split) if name in names(SETS) else None
 
 
 def option(name: str, options: Mapping[str, Any], key: str) -> Any:
