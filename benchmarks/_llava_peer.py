@@ -30,7 +30,7 @@ class Tower(nn.Module):
 
     def __init__(self, encoder: nn.Module, connector: Connector) -> None:
         super().__init__()
-        self.encoder, self.shuffle = encoder, connector.shuffle
+        self.encoder, self.shuffle = encoder, connector.fewer
         self.register_buffer("mean", connector.mean)
         self.register_buffer("std", connector.std)
 

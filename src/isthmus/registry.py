@@ -23,9 +23,12 @@ def names(package: str) -> list[str]:
 
 
 def find(package: str, name: str) -> ModuleType:
-    """The module of `package` called `name`; an unknown name raises `UnknownName` with the nearest."""
+    """The module of `package` called `name` (`visual_expert` is `visual-expert`).
+
+    An unknown name raises `UnknownName` with the nearest.
+    """
     known = names(package)
-    if name not in known:
+    if name.replace("_", "-") not in known:
         raise UnknownName(miss(package.rsplit(".", 1)[-1].removesuffix("s"), name, known))
     return importlib.import_module(f"{package}.{name.replace('-', '_')}")
 

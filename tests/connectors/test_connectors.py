@@ -14,12 +14,12 @@ from isthmus.errors import BadRecipe
 from isthmus.registry import find, names
 
 NAMES = names("isthmus.connectors")
-FEATURES, WIDTH, LLM_WIDTH = 16, 6, 10
+GRID, FEATURES, WIDTH, LLM_WIDTH = (4, 4), 16, 6, 10
 
 
 def make(name: str, **options: Any) -> nn.Module:
     torch.manual_seed(0)
-    module: nn.Module = find("isthmus.connectors", name).Connector(FEATURES, WIDTH, LLM_WIDTH, **options)
+    module: nn.Module = find("isthmus.connectors", name).Connector(GRID, WIDTH, LLM_WIDTH, **options)
     return module
 
 

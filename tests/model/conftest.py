@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from tiny_parts import Built, llm_config, tokenizer
-from transformers import AutoModelForCausalLM, BitImageProcessorPil, Dinov2Config, Dinov2Model
+from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
 
 from isthmus.model import compose
+from isthmus.model.composed import family
 
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Part folders: three LLMs with tokenizers and an image encoder with its preprocessing."""
+    """Part folders: four LLMs with tokenizers and an image encoder with its preprocessing."""
     root = tmp_path_factory.mktemp("parts")
     torch.manual_seed(0)
-    for name in ("llama", "qwen2", "gpt2"):
-        llm = AutoModelForCausalLM.from_config(llm_config(name))
+    for name in ("llama", "qwen2", "gpt2", "t5"):
+        llm = family(config := llm_config(name)).from_config(config)
         for parameter in llm.parameters():  # large enough that generated text varies with the picture
             torch.nn.init.normal_(parameter, std=0.3)
         llm.save_pretrained(root / name)
@@ -33,9 +35,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def build(folders: dict[str, str]) -> Callable[..., Built]:
     """Compose a tiny model: `build(llm="gpt2", tokens=4)`."""
 
-    def make(llm: str = "llama", tokens: int | None = 4) -> Built:
-        image = {"encoder": "vit-s", "connector": "mlp", "part": folders["vision"], "size": 16, "tokens": tokens}
-        return compose(folders[llm], image)
+    def make(llm: str = "llama", tokens: int | None = 4, connector: str = "mlp", **options: Any) -> Built:
+        image = {"encoder": "vit-s", "connector": connector, "part": folders["vision"], "size": 16, "tokens": tokens}
+        return compose(folders[llm], image | options)
 
     return make
 

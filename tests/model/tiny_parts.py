@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import PIL.Image
-from transformers import GPT2Config, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config
+from transformers import GPT2Config, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config, T5Config
 
 from isthmus.model import IsthmusModel, IsthmusProcessor
 from isthmus.types import Image
@@ -34,6 +34,10 @@ def llm_config(name: str) -> PreTrainedConfig:
     if name == "gpt2":
         still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}  # gradients are compared in training mode
         return GPT2Config(**sizes, **still, n_positions=256, bos_token_id=1, eos_token_id=2)
+    if name == "t5":
+        own = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "vocab_size": 300}
+        ends = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 2}
+        return T5Config(**own, **ends, dropout_rate=0.0, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
     sizes |= {"num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 256}
     ends = {"bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": name == "llama"}
     return {"llama": LlamaConfig, "qwen2": Qwen2Config}[name](**sizes, **ends)

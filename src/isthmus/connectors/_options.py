@@ -7,7 +7,7 @@ from typing import Any
 from isthmus.options import declared
 from isthmus.registry import find
 
-SIZES = ("self", "features", "width", "llm_width")  # these follow from the parts; nobody chooses them
+SIZES = ("self", "grid", "width", "llm_width")  # these follow from the parts; nobody chooses them
 
 
 def options(name: str) -> dict[str, tuple[Any, Any]]:
@@ -16,6 +16,6 @@ def options(name: str) -> dict[str, tuple[Any, Any]]:
     Raises `UnknownName` for a connector that does not exist.
 
     >>> list(options("mlp"))
-    ['tokens', 'hidden']
+    ['tokens', 'hidden', 'pool']
     """
     return declared(find("isthmus.connectors", name).Connector.__init__, SIZES)

@@ -26,15 +26,49 @@ _TOKENIZING = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Template:
-    """ChatML in pieces, tokenised one by one, so that nothing a user types can become a control token.
+class Frame:
+    """The control text around what people and media say, as an LLM was trained to read it. The default is ChatML.
 
-    `media` opens a user's turn and holds the placeholders; the rest surrounds question and answer.
+    Args:
+        start: what a conversation begins with.
+        system: around a system message.
+        user: what a user's turn begins with.
+        medium: around each medium's slots.
+        media: between the media of a turn and its text.
+        assistant: between a user's text and the assistant's.
+        end: what ends an assistant's text. Supervised: the LLM learns to stop there.
+        then: between that and the next turn.
+        space: what an answer begins with; byte-pair vocabularies hold most words as one token only with a space.
     """
+
+    start: str = ""
+    system: tuple[str, str] = ("<|im_start|>system\n", "<|im_end|>\n")
+    user: str = "<|im_start|>user\n"
+    medium: tuple[str, str] = ("", "")
+    media: str = "\n"
+    assistant: str = "<|im_end|>\n<|im_start|>assistant\n"
+    end: str = "<|im_end|>"
+    then: str = "\n"
+    space: str = " "
+
+
+def plain(end: str, start: str = "") -> Frame:
+    """The frame for an LLM that was never taught a conversation: question, line, answer, and the token that ends a text.
+
+    >>> plain("</s>").assistant
+    '\\n'
+    """
+    return Frame(start, ("", "\n"), "", ("", ""), "\n", "\n", end, "\n", " ")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A conversation's frame in pieces, tokenised one by one, so that nothing a user types can become a control token."""
 
     tokenizer: Any
     placeholders: dict[str, int]
     tokens: dict[str, int]  # kind -> soft tokens of one medium
+    frame: Frame = Frame()
 
     def control(self, text: str) -> list[int]:
         """Tokens of the template itself, control tokens included."""
@@ -49,22 +83,31 @@ class Template:
             found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=split_special_tokens)
         return list(found.input_ids)
 
-    def prefix(self, kinds: Iterable[str]) -> list[int]:
-        """What stands before a question about media of these kinds."""
-        slots = [token for kind in kinds for token in [self.placeholders[kind]] * self.tokens[kind]]
-        return self.control("<|im_start|>user\n") + slots + (self.control("\n") if slots else [])
+    def prefix(self, kinds: Iterable[str], first: bool = True) -> list[int]:
+        """What stands before a question about media of these kinds; `first` in the conversation or not."""
+        frame, slots = self.frame, []
+        for kind in kinds:
+            before, after = map(self.control, frame.medium)
+            slots += before + [self.placeholders[kind]] * self.tokens[kind] + after
+        return self.control((frame.start if first else "") + frame.user) + slots + (
+            self.control(frame.media) if slots else []
+        )
 
     def question(self, text: str) -> list[int]:
         """The rest of the user's turn, up to where the assistant begins."""
-        return self.plain(text) + self.control("<|im_end|>\n<|im_start|>assistant\n")
+        return self.plain(text) + self.control(self.frame.assistant)
 
     def answer(self, text: str) -> list[int]:
         """The supervised part: the answer and the token that ends it.
 
-        It starts with a space: byte-pair vocabularies hold most words as one token only with the space before them,
-        so that a one-word answer is one decision.
+        With ChatML it starts with a space, so that most one-word answers are one token, one decision.
         """
-        return self.plain(f" {text}") + self.control("<|im_end|>")
+        return self.plain(f"{self.frame.space}{text}") + self.control(self.frame.end)
+
+    def system(self, text: str) -> list[int]:
+        """A system message, which opens a conversation."""
+        before, after = self.frame.system
+        return self.control(self.frame.start + before) + self.plain(text) + self.control(after)
 
 
 @dataclass(frozen=True)

@@ -2,5 +2,6 @@
 
 A file gives ABOUT (a line for listings), KIND (of media), PART (its default part or None), SIZE (its default, in
 pixels), `load(folder, **kwargs)` (the transformers model, without what features do not need),
-`num_features(config, size)` and `encode(model, media)`.
+`grid(config, size)` (how the features lie: (time,), (height, width) or (frames, height, width)) and
+`encode(model, media)`.
 """

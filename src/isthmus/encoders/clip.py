@@ -27,9 +27,9 @@ def load(folder: Path) -> Any:
     return model
 
 
-def num_features(config: Any, size: int) -> int:
-    """N for a square picture of `size` pixels."""
-    return int((size // config.patch_size) ** 2)
+def grid(config: Any, size: int) -> tuple[int, ...]:
+    """How the features of a square picture of `size` pixels lie: rows, columns."""
+    return (size // config.patch_size,) * 2
 
 
 def encode(model: Any, pixels_BCHW: Tensor) -> Tensor:

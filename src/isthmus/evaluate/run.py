@@ -117,12 +117,10 @@ def _likeliest(run: Run, rows: Sequence[Row], features_BND: Tensor) -> list[bool
     """
     batch = collate(rows, pad=0)
     labels_BT = batch["labels"][:, 1:]
-    x_BTD = run.model.embed(batch["input_ids"], None, {"image": features_BND})
-    mask = batch["attention_mask"].to(x_BTD.dtype)
-    decoder, head = run.model.llm.get_decoder(), run.model.get_output_embeddings()
-    seen = decoder(inputs_embeds=x_BTD, attention_mask=mask, position_ids=batch["position_ids"], use_cache=False)
+    seen = {key: batch[key] for key in ("input_ids", "attention_mask", "position_ids")}
+    hidden_BTD = run.model.hidden(features={"image": features_BND}, **seen)
     keep = labels_BT != IGNORE_INDEX
-    agrees_S = head(seen.last_hidden_state[:, :-1][keep]).argmax(-1) == labels_BT[keep]
+    agrees_S = run.model.get_output_embeddings()(hidden_BTD[:, :-1][keep]).argmax(-1) == labels_BT[keep]
     lengths = [len(run.processor.template.answer(turn.answer)) for row in rows for turn in row.sample.turns]
     return [bool(own.all()) for own in agrees_S.split(lengths)]
 

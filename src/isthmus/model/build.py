@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from isthmus import parts
 from isthmus.connectors._options import options as connector_options
+from isthmus.data.packing import plain
 from isthmus.errors import BadRecipe, PartUnavailable
-from isthmus.model.composed import IsthmusModel, connector
+from isthmus.model.composed import IsthmusModel, connector, family
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.processor import IsthmusProcessor
 from isthmus.parts import catalog
@@ -72,7 +74,7 @@ def compose(
 
 def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[IsthmusModel, IsthmusProcessor]:
     """The model of `config` with its parts' weights from `folders` ("llm", "<kind>.encoder"), and its processor."""
-    llm, modules = pretrained(AutoModelForCausalLM, folders["llm"]), {}
+    llm, modules = pretrained(family(config.llm_config), folders["llm"]), {}
     for kind, encoder in config.encoders.items():
         modules[kind] = find("isthmus.encoders", encoder["name"]).load(folders[f"{kind}.encoder"])
         setattr(config, f"{kind}_config", modules[kind].config)
@@ -90,11 +92,21 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
     model.llm, model.generation_config = llm, llm.generation_config
     for kind in config.encoders:
         model.encoders[kind], model.connectors[kind] = modules[kind], connector(config, kind)
+        model.connectors[kind].join(llm, model.sight, kind)
     _resize(images, config.encoders["image"]["size"])
     tokens: dict[str, Any] = {kind: module.num_tokens for kind, module in model.connectors.items()}
-    processor = IsthmusProcessor(tokenizer, images, config.placeholders, tokens)
+    processor = IsthmusProcessor(tokenizer, images, config.placeholders, tokens, frame(tokenizer))
     _check_llm(model, processor)
     return freeze(model), processor
+
+
+def frame(tokenizer: Any) -> dict[str, Any] | None:
+    """The frame that an LLM's tokenizer has control tokens for: None for ChatML, else the plain one."""
+    control = tokenizer("<|im_start|><|im_end|>", add_special_tokens=False).input_ids
+    if len(control) == 2 or tokenizer.eos_token is None:
+        return None
+    begins = tokenizer.bos_token is not None and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
+    return dataclasses.asdict(plain(tokenizer.eos_token, tokenizer.bos_token if begins else ""))
 
 
 def freeze(model: IsthmusModel) -> IsthmusModel:
@@ -166,13 +178,16 @@ def _resize(images: Any, size: int) -> None:
 
 
 def _check_llm(model: IsthmusModel, processor: IsthmusProcessor) -> None:
-    end = processor.template.control("<|im_end|>")
-    if len(end) != 1 or processor.template.plain("<|im_end|>") == end:
+    template = processor.template
+    end = template.control(template.frame.end)
+    if len(end) != 1 or template.plain(template.frame.end) == end:
         raise BadRecipe(
-            "the LLM's tokenizer has no control tokens <|im_start|> and <|im_end|>, which separate a user's words from "
-            "the conversation's frame. Take an LLM that speaks ChatML, or add both as special tokens."
+            f"the LLM's tokenizer has no control token {template.frame.end!r} that could end an answer and that a user "
+            "cannot type. Add one as a special token."
         )
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = end[0], processor.pad
+    if model.config.is_encoder_decoder:  # its loss is its own
+        return
     # The loss is computed from the head alone; a soft cap or a scale after it would make that silently wrong.
     with torch.no_grad():
         ids = torch.tensor([processor.template.prefix(())])

@@ -1,4 +1,7 @@
-"""The composed model, media -> encoder -> features -> connector -> soft tokens -> LLM, is a transformers model."""
+"""The composed model, media -> encoder -> features -> connector -> soft tokens -> LLM, is a transformers model.
+
+A feature-level connector has layers inside the LLM as well; `connectors._sight` says how they come to see media.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from isthmus.connectors._sight import Pinned, Sight
 from isthmus.errors import MergeError
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.merge import merge
@@ -30,11 +35,13 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
     def __init__(self, config: IsthmusConfig) -> None:
         super().__init__(config)
-        self.llm = AutoModelForCausalLM.from_config(config.llm_config, trust_remote_code=False)
+        self.sight = Sight()
+        self.llm = family(config.llm_config).from_config(config.llm_config, trust_remote_code=False)
         self.encoders, self.connectors = nn.ModuleDict(), nn.ModuleDict()
         for kind in config.encoders:
             self.encoders[kind] = AutoModel.from_config(getattr(config, f"{kind}_config"), trust_remote_code=False)
             self.connectors[kind] = connector(config, kind)
+            self.connectors[kind].join(self.llm, self.sight, kind)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -52,17 +59,30 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """Features [N, F, D_enc] of preprocessed media of one kind (images: pixels [N, 3, H, W])."""
         return find("isthmus.encoders", self.config.encoders[kind]["name"]).encode(self.encoders[kind], media)  # type: ignore[no-any-return]
 
-    def embed(self, input_ids: Tensor, media: dict[str, Tensor] | None, features: dict[str, Tensor] | None) -> Tensor:
-        """Embeddings [B, T, D] of the text, with soft tokens merged into its slots."""
+    def read(
+        self,
+        input_ids: Tensor,
+        media: dict[str, Tensor] | None = None,
+        features: dict[str, Tensor] | None = None,
+        texts: dict[str, tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Embeddings [B, T, D] of the text, with soft tokens merged into its slots, and what layers in the LLM see.
+
+        Arguments and errors are those of `forward`.
+        """
         if unknown := {*(media or {}), *(features or {})} - set(self.connectors):
             raise MergeError(f"this model takes {', '.join(self.connectors) or 'no media'}, not {', '.join(unknown)}")
         features = dict(features or {}) | {kind: self.encode(kind, raw) for kind, raw in (media or {}).items()}
         x = self.get_input_embeddings()(input_ids.masked_fill(self._slots(input_ids), 0))  # any id in the vocabulary
+        now = {}
         for kind, token in self.config.placeholders.items():
-            connect = self.connectors[kind]
-            soft = connect(features[kind]) if kind in features else x.new_zeros(0, connect.num_tokens, x.shape[-1])
-            x = merge(x, soft, input_ids == token, kind)
-        return x  # type: ignore[no-any-return]
+            connect, slots = self.connectors[kind], input_ids == token
+            own = (features.get(kind, x.new_zeros(0, 1, 1)), *([texts[kind]] if texts and kind in texts else []))
+            soft = connect(*own) if kind in features else x.new_zeros(0, connect.num_tokens, x.shape[-1])
+            x = merge(x, soft, slots, kind)
+            if (seen := connect.look(own[0], slots, *own[1:])) is not None:
+                now[kind] = seen
+        return x, now
 
     def forward(
         self,
@@ -74,6 +94,8 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
+        texts: dict[str, tuple[Tensor, Tensor]] | None = None,
+        seen: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """One pass.
@@ -88,27 +110,82 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             labels: [B, T], `IGNORE_INDEX` where there is no loss. With labels, logits are computed only where the
                 loss looks and are not returned.
             logits_to_keep: as in transformers: 0 for all positions, n for the last n, or their indices.
+            texts: kind -> (ids, mask), each [N, L]: what a connector that `reads` is asked about each medium.
+            seen: an earlier pass's `seen` attribute, for tokens that continue its text with its cache.
 
         Raises:
             MergeError: when media and the slots of the text differ in number or kind.
         """
-        x = self.embed(input_ids, media, features) if inputs_embeds is None else inputs_embeds  # type: ignore[arg-type]
-        if attention_mask is not None and attention_mask.is_floating_point():
-            attention_mask = attention_mask.to(x.dtype)  # sdpa wants scores and mask of one dtype
-        kwargs |= {"inputs_embeds": x, "attention_mask": attention_mask, "position_ids": position_ids}
+        if "encoder_outputs" in kwargs:  # an encoder-decoder LLM has read the input already
+            return self.llm(attention_mask=attention_mask, labels=labels, **kwargs)  # type: ignore[no-any-return]
+        x, now = (inputs_embeds, {}) if inputs_embeds is not None else self.read(input_ids, media, features, texts)  # type: ignore[arg-type]
+        if seen:
+            now = {kind: later for kind, old in seen.items() if (later := old.later(x.shape[1])) is not None}
+        kwargs |= {"inputs_embeds": x, "attention_mask": _scores(attention_mask, x)}
+        with self.sight.show(now):
+            output = self._run(labels, position_ids, logits_to_keep, kwargs)
+        output.seen = seen or now or None
+        return output
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        features: dict[str, Tensor],
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        texts: dict[str, tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """What a decoder-only LLM's head would see at every position [B, T, D]; arguments as for `forward`."""
+        x, now = self.read(input_ids, features=features, texts=texts)
+        with self.sight.show(now):
+            decoded = self.llm.get_decoder()(
+                inputs_embeds=x, attention_mask=_scores(attention_mask, x), position_ids=position_ids, use_cache=False
+            )
+        return decoded.last_hidden_state  # type: ignore[no-any-return]
+
+    def _run(self, labels: Tensor | None, position_ids: Any, logits_to_keep: Any, inputs: dict[str, Any]) -> Any:
+        """The LLM on embeddings; a loss without the logits that nobody asked for."""
+        if self.config.is_encoder_decoder:
+            return self.llm(labels=labels, **inputs)
         if labels is None:
-            return self.llm(logits_to_keep=logits_to_keep, **kwargs)
-        hidden = self.llm.get_decoder()(**kwargs).last_hidden_state
+            return self.llm(position_ids=position_ids, logits_to_keep=logits_to_keep, **inputs)
+        hidden = self.llm.get_decoder()(position_ids=position_ids, **inputs).last_hidden_state
         return CausalLMOutputWithPast(loss=supervised_loss(hidden, self.get_output_embeddings(), labels))
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
         """Media belong to the steps that see their placeholders: the first, and without a cache every one."""
-        media, features = kwargs.pop("media", None), kwargs.pop("features", None)
+        own = {name: kwargs.pop(name, None) for name in ("media", "features", "texts")}
+        seen = kwargs.pop("seen", None)
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
         step = inputs.get("input_ids")
         if step is not None and (kwargs.get("is_first_iteration") or bool(self._slots(step).any())):
-            inputs |= {"media": media, "features": features}
+            inputs |= own
+        elif seen:
+            inputs["seen"] = seen
         return inputs
+
+    def _update_model_kwargs_for_generation(
+        self, outputs: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Layers in the LLM go on seeing what they saw in the prompt."""
+        known: dict[str, Any] = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
+        return known | {"seen": getattr(outputs, "seen", None)}
+
+    def _maybe_prepare_encoder_kwargs_for_generation(
+        self, inputs_tensor: Tensor, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """An encoder-decoder LLM reads the input, media among it, once."""
+        if not self.config.is_encoder_decoder or model_kwargs.get("encoder_outputs") is not None:
+            return model_kwargs
+        own = {name: model_kwargs.pop(name, None) for name in ("media", "features", "texts")}
+        x, now = self.read(inputs_tensor, **own)
+        with self.sight.show(now):
+            encoded = self.llm.get_encoder()(inputs_embeds=x, attention_mask=model_kwargs.get("attention_mask"))
+        return model_kwargs | {"encoder_outputs": encoded}
+
+    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **kwargs: Any) -> None:
+        """A layer that is run again sees what it saw, though another pass may have come between."""
+        super()._set_gradient_checkpointing(enable, Pinned(gradient_checkpointing_func, self.sight), **kwargs)
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **kwargs: Any
@@ -118,6 +195,9 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             for name in ("media", "features"):
                 if kwargs.get(name):
                     kwargs[name] = {k: self._repeat(k, v, input_ids, expand_size) for k, v in kwargs[name].items()}
+            if texts := kwargs.get("texts"):
+                again = lambda kind, part: self._repeat(kind, part, input_ids, expand_size)
+                kwargs["texts"] = {kind: tuple(again(kind, part) for part in both) for kind, both in texts.items()}
         return super()._expand_inputs_for_generation(  # type: ignore[no-any-return]
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **kwargs
         )
@@ -133,13 +213,23 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         return torch.isin(input_ids, input_ids.new_tensor(list(self.config.placeholders.values())))
 
 
+def _scores(mask: Tensor | None, x: Tensor) -> Tensor | None:
+    """A mask of scores in the dtype of what it is added to, as sdpa wants it; other masks as they are."""
+    return mask.to(x.dtype) if mask is not None and mask.is_floating_point() else mask
+
+
+def family(config: Any) -> Any:
+    """The Auto class of an LLM: decoder-only, or encoder-decoder."""
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+
+
 def connector(config: IsthmusConfig, kind: str) -> nn.Module:
     """A fresh connector of the configured name for one kind of media."""
-    encoder, width = config.encoders[kind], getattr(config, f"{kind}_config")
-    features = find("isthmus.encoders", encoder["name"]).num_features(width, encoder["size"])
+    encoder, own = config.encoders[kind], getattr(config, f"{kind}_config")
+    grid = find("isthmus.encoders", encoder["name"]).grid(own, encoder["size"])
     options = dict(config.connectors[kind])
     module = find("isthmus.connectors", options.pop("name"))
-    return module.Connector(features, width.hidden_size, config.get_text_config().hidden_size, **options)  # type: ignore[no-any-return]
+    return module.Connector(grid, own.hidden_size, config.get_text_config().hidden_size, **options)  # type: ignore[no-any-return]
 
 
 def supervised_loss(hidden_BTD: Tensor, head: nn.Module, labels_BT: Tensor) -> Tensor:

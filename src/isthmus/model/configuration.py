@@ -43,6 +43,7 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         self.tie_word_embeddings = False  # the LLM inside ties its own
+        self.is_encoder_decoder = bool(getattr(self.llm_config, "is_encoder_decoder", False))
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> Any:
         """The LLM's configuration: what `generate` and the cache read their sizes from."""

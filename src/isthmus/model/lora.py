@@ -53,6 +53,8 @@ def merge_lora(model: IsthmusModel) -> None:
         for name, layer in list(module.named_modules()):
             if isinstance(layer, BaseTunerLayer):
                 layer.merge()
+                for twin in getattr(layer.get_base_layer().__dict__.get("forward"), "twins", {}).values():
+                    twin.weight.data += layer.get_delta_weight(layer.active_adapters[0])  # media pass through both too
                 parent, _, child = name.rpartition(".")
                 setattr(module.get_submodule(parent), child, layer.get_base_layer())
         del module.peft_config  # PEFT's note that an adapter is there
@@ -100,7 +102,8 @@ def _fused() -> type[nn.Module]:
         def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             """x [..., D_in] to [..., D_out]."""
             base, names = self.get_base_layer(), self.active_adapters
-            plain = len(names) == 1 and not self.lora_variant and not args and not kwargs
+            plain = len(names) == 1 and not (self.lora_variant or args or kwargs)
+            plain = plain and "forward" not in base.__dict__  # a visual expert routes what comes in
             if not plain or self.merged or self.disable_adapters or torch.is_autocast_enabled(x.device.type):
                 return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
             A, B = self.lora_A[names[0]].weight, self.lora_B[names[0]].weight

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 from isthmus.model.composed import IsthmusModel
@@ -13,7 +15,7 @@ def describe(model: IsthmusModel) -> str:
     config, lines = model.config, []
     for kind, encoder in config.encoders.items():
         own = getattr(config, f"{kind}_config")
-        features = find("isthmus.encoders", encoder["name"]).num_features(own, encoder["size"])
+        features = math.prod(find("isthmus.encoders", encoder["name"]).grid(own, encoder["size"]))
         connector = model.connectors[kind]
         name = config.connectors[kind]["name"]
         lines += [

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import ProcessorMixin
 
-from isthmus.data.packing import Template
+from isthmus.data.packing import Frame, Template
 from isthmus.errors import BadData
 from isthmus.media import load_image
 from isthmus.types import Image, Message
@@ -25,6 +25,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         image_processor: the image encoder's own.
         placeholders: kind -> token id that holds a slot, as in the model's configuration.
         tokens: kind -> soft tokens of one medium.
+        frame: the control text around what people say, where it is not ChatML (see `data.packing.Frame`).
     """
 
     def __init__(
@@ -33,14 +34,17 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         image_processor: Any,
         placeholders: dict[str, int] | None = None,
         tokens: dict[str, int] | None = None,
+        frame: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(tokenizer, image_processor)
         self.placeholders, self.tokens = dict(placeholders or {}), dict(tokens or {})
+        self.frame = frame
 
     @property
     def template(self) -> Template:
         """The pieces from which training and inference alike build their token ids."""
-        return Template(self.tokenizer, self.placeholders, self.tokens)
+        pairs = {key: tuple(v) if isinstance(v, list) else v for key, v in (self.frame or {}).items()}
+        return Template(self.tokenizer, self.placeholders, self.tokens, Frame(**pairs))
 
     @property
     def pad(self) -> int:
@@ -95,18 +99,17 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             if message.role not in ROLES:
                 raise BadData(f"message {number + 1}: the role {message.role!r} is none of {', '.join(ROLES)}")
             if message.role == "user":
-                ids += template.prefix(getattr(medium, "kind", "image") for medium in message.media)
+                ids += template.prefix((getattr(medium, "kind", "image") for medium in message.media), not ids)
                 ids += template.question(message.text)
                 continue
             if message.media:
                 raise BadData(f"message {number + 1}: media belong to the user's messages, not to the {message.role}'s")
             if message.role == "system":
-                ids += template.control("<|im_start|>system\n") + template.plain(message.text)
-                ids += template.control("<|im_end|>\n")
+                ids += template.system(message.text)
             elif number == 0 or conversation[number - 1].role != "user":
                 raise BadData(f"message {number + 1}: the assistant answers, and no user's message comes before it")
             else:
-                ids += template.answer(message.text) + template.control("\n")
+                ids += template.answer(message.text) + template.control(template.frame.then)
         return ids
 
     def preprocess(self, images: Sequence[Any]) -> Tensor:

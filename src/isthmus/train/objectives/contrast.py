@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from isthmus.errors import BadData
+from isthmus.errors import BadData, BadRecipe
 from isthmus.types import Sample
 
 ABOUT = "warm start: pooled soft tokens pick out the embeddings of the words that name the picture"
@@ -51,7 +51,13 @@ class Objective:
         temperature: Positive = 0.15,  # at 0.07 a soft token may stay far from its word: see docs/experiments
         noise: Amount = 0,
     ) -> None:
-        self.connector, self.some, self.temperature = model.connectors["image"], some, temperature
+        self.connector, self.some, self.temperature = model.connectors["image"].soft, some, temperature
+        if self.connector is None or self.connector.reads:
+            name = model.config.connectors["image"]["name"]
+            raise BadRecipe(
+                f"contrast: {name} makes no soft tokens of the features alone, and these are what it warms up. Leave the"
+                " stage out, or choose a connector that does."
+            )
         self.noise = noise
         embeddings = model.get_input_embeddings().weight.detach()
         words = sorted({word for sample in samples for word in names(sample)})

@@ -1,0 +1,107 @@
+"""What token-level connectors share: features are standardised, soft tokens live where the LLM's own embeddings do."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from isthmus.errors import BadRecipe
+
+Count = Annotated[int, Field(gt=0)]
+Pool = Literal["shuffle", "average"]
+Grid = tuple[int, ...]  # how the features lie, row-major: (time,), (height, width) or (frames, height, width)
+
+
+class SoftTokens(nn.Module):
+    """Features [B, N, D_enc] -> soft tokens [B, M, D_llm] by a subclass's `project`.
+
+    Features are standardised by `mean` and `std`, and what `project` makes of them is scaled by `gain` and moved by
+    `offset` (Buffers measured on data by the objective `contrast`; until then 0, 1, 1 and 0, which change nothing).
+
+    Args:
+        grid: how the features lie; N is the product.
+        width: D_enc.
+        llm_width: D_llm.
+    """
+
+    mean: Tensor
+    std: Tensor
+    offset: Tensor
+    num_tokens: int
+    reads = False  # whether it reads the instruction's text too
+
+    def __init__(self, grid: Grid, width: int, llm_width: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.gain = nn.Parameter(torch.ones(()))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+        self.register_buffer("offset", torch.zeros(llm_width))
+
+    @property
+    def soft(self) -> SoftTokens:
+        """What makes the soft tokens: itself. Connectors of other kinds may have a part that does."""
+        return self
+
+    def standard(self, features_BND: Tensor) -> Tensor:
+        """The features in units of their own deviation."""
+        return (features_BND.to(self.mean.dtype) - self.mean) / self.std
+
+    def project(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The soft tokens before they are moved to the LLM's scale, [B, M, D_llm].
+
+        Args:
+            features_BND: as the encoder gives them.
+            text: for a connector that `reads`: the instruction's ids and mask, each [B, L].
+        """
+        raise NotImplementedError
+
+    def forward(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Soft tokens [B, M, D_llm]."""
+        return self.project(features_BND, text) * self.gain + self.offset
+
+    def join(self, llm: nn.Module, sight: Any, kind: str) -> None:
+        """A token-level connector has nothing inside the LLM."""
+
+    def look(self, features_BND: Tensor, slots_BT: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Any:
+        """What its layers inside the LLM would look at: nothing."""
+        return None
+
+
+class Fewer(nn.Module):
+    """Fewer tokens than features: each r x r square (over time: each r in a row) becomes one.
+
+    `shuffle` puts the neighbours beside each other into one wide token, which loses nothing (Shi et al., 2016,
+    arXiv:1609.05158, reversed); `average` takes their mean, which keeps the width.
+
+    >>> Fewer((4, 4), 4, "shuffle").widen, Fewer((4, 4), 4, "average").widen, Fewer((6,), 3, "shuffle").widen
+    (4, 1, 2)
+    """
+
+    def __init__(self, grid: Grid, tokens: int | None, pool: Pool) -> None:
+        super().__init__()
+        N = math.prod(grid)
+        self.still, self.plane = grid[:-2], grid[-2:]  # frames are never joined
+        ratios = [r for r in range(1, max(self.plane) + 1) if all(side % r == 0 for side in self.plane)]
+        fits = {N // r ** len(self.plane): r for r in ratios}
+        self.num_tokens = N if tokens is None else tokens
+        if self.num_tokens not in fits:
+            known = ", ".join(map(str, fits))
+            raise BadRecipe(f"tokens: {tokens} does not divide {N} features. Possible: {known}")
+        self.ratio, self.average = fits[self.num_tokens], pool == "average"
+        self.widen = 1 if self.average else self.ratio ** len(self.plane)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """[B, N, D] -> [B, M, D * widen]."""
+        if self.ratio == 1:
+            return x_BND
+        B, N, D = x_BND.shape
+        r, plane = self.ratio, [part for side in self.plane for part in (side // self.ratio, self.ratio)]
+        x = x_BND.reshape(B * math.prod(self.still), *plane, D)
+        x = x.transpose(2, 3) if len(self.plane) == 2 else x  # the r x r neighbours side by side
+        x = x.reshape(B, self.num_tokens, r ** len(self.plane), D)
+        return x.mean(2) if self.average else x.flatten(2)

@@ -1,0 +1,230 @@
+"""`gated_cross_attention`: layers inside the frozen LLM through which text looks at media (Alayrac et al., 2022,
+arXiv:2204.14198, section 3.2 and figure 4).
+
+Before every k-th decoder layer:
+
+    y = y + tanh(a) * CrossAttention(q = norm(y), kv = media);  y = y + tanh(b) * FFN(norm(y))
+
+With a = b = 0 at the start, the LLM answers exactly as before. A token attends to the last medium before it; one that
+has none before it is left as it is. In the text a medium is one marker token, learned too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.connectors._sight import Sight, layers
+from isthmus.connectors._soft import Count, Grid, SoftTokens
+from isthmus.errors import BadRecipe
+from isthmus.registry import find
+
+ABOUT = "gated cross-attention blocks before every k-th layer of a frozen LLM"
+Style = Literal["idefics", "flamingo"]
+
+
+@dataclass
+class Seen:
+    """What the blocks look at in one pass: for each block keys and values [B, H, n M, d] of a row's n media; which of
+    them a token may see [B, 1, T, n M] (None: no row has media); and which tokens see any [B, T]."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    mask: Tensor | None
+    sees: Tensor
+
+    def later(self, length: int) -> Seen:
+        """For tokens that follow: they see what the last one saw."""
+        mask = None if self.mask is None else self.mask[:, :, -1:].expand(-1, -1, length, -1)
+        return Seen(self.keys, self.values, mask, self.sees[:, -1:].expand(-1, length))
+
+
+class Connector(nn.Module):
+    """Blocks in the LLM, and for each medium one marker token [B, 1, D_llm].
+
+    Args:
+        grid: how the features lie; N is the product.
+        width: D_enc.
+        llm_width: D_llm.
+        memory: what makes the keys' and values' inputs of the features: a token-level connector's name, or `features`
+            for the features themselves.
+        tokens: the memory's number of tokens; None takes that connector's own default.
+        every: k; a block stands before layers `first`, `first` + k, ...
+        first: the first layer with a block.
+        style: `idefics` normalises by RMS and has SwiGLU (Laurençon et al., 2023, arXiv:2306.16527), `flamingo`
+            normalises by LayerNorm and has GELU.
+        heads: of the cross-attention; None takes the LLM's.
+        head_dim: width of a head; None divides D_llm by `heads`.
+        gates: numbers in a gate: one, or one for each of D_llm.
+        qk_norm: whether queries and keys are normalised, head by head.
+        everywhere: whether the feed-forward part also acts on tokens that have no medium before them, as released
+            models do. Text alone is then not the LLM's own any more.
+
+    Raises:
+        BadRecipe: for a memory that does not exist or is inside the LLM itself, or options that do not fit.
+    """
+
+    num_tokens = 1
+
+    def __init__(
+        self,
+        grid: Grid,
+        width: int,
+        llm_width: int,
+        memory: str = "mlp",
+        tokens: Count | None = None,
+        every: Count = 4,
+        first: int = 0,
+        style: Style = "idefics",
+        heads: Count | None = None,
+        head_dim: Count | None = None,
+        gates: Literal["one", "vector"] = "one",
+        qk_norm: bool = False,
+        everywhere: bool = False,
+    ) -> None:
+        super().__init__()
+        self.memory = nn.Identity() if memory == "features" else inner(memory, grid, width, llm_width, tokens)
+        self.memory_width = width if memory == "features" else self.memory.offset.numel()
+        self.marker = nn.Parameter(torch.randn(1, 1, llm_width) * 0.02)
+        self.every, self.first, self.everywhere = every, first, everywhere
+        self.shape: dict[str, Any] = {
+            "style": style, "heads": heads, "head_dim": head_dim, "gates": gates, "qk_norm": qk_norm
+        }  # fmt: skip
+        self.blocks = nn.ModuleList()
+
+    @property
+    def soft(self) -> SoftTokens | None:
+        """What makes the memory, unless the features are it."""
+        return self.memory if isinstance(self.memory, SoftTokens) else None
+
+    @property
+    def reads(self) -> bool:
+        """Whether the memory's connector reads the instruction."""
+        return self.soft is not None and self.soft.reads
+
+    def join(self, llm: nn.Module, sight: Sight, kind: str) -> None:
+        """Put fresh blocks before the LLM's layers. Raises `BadRecipe` where no layer would get one."""
+        own = layers(llm)[self.first :: self.every]
+        if not len(own):
+            raise BadRecipe(f"first: {self.first}, and the LLM has {len(layers(llm))} layers")
+        self.blocks = nn.ModuleList(Block(llm.config, self.memory_width, self.everywhere, **self.shape) for _ in own)
+        with torch.no_grad():
+            if not self.marker.is_meta:  # an ordinary token's size
+                self.marker.mul_(llm.get_input_embeddings().weight.std() / 0.02)  # type: ignore[operator]
+        for number, layer in enumerate(own):
+            layer.register_forward_pre_hook(Insert(self.blocks[number], sight, kind, number), with_kwargs=True)
+
+    def forward(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The marker for each medium, [B, 1, D_llm]."""
+        return self.marker.expand(len(features_BND), -1, -1)
+
+    def look(self, features_BND: Tensor, slots_BT: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Seen | None:
+        """Keys and values of all media, in the order of their rows. `slots_BT` is true where a marker stands."""
+        if not len(features_BND) and not self.everywhere:
+            return None
+        counts_B = slots_BT.sum(1)
+        most = int(counts_B.max())
+        which_BT = slots_BT.cumsum(1) - 1
+        if not most:
+            return Seen([], [], None, which_BT >= 0)
+        m = self.soft(features_BND, text) if self.soft else features_BND.to(self.marker.dtype)
+        n = torch.arange(most, device=slots_BT.device)
+        place_Bn = (counts_B.cumsum(0) - counts_B).unsqueeze(1) + n  # of a row's media among all of them
+        place_Bn = place_Bn.where(n < counts_B.unsqueeze(1), 0)
+        rows = m[place_Bn].flatten(1, 2)
+        keys, values = zip(*(block.remember(rows) for block in self.blocks), strict=True)
+        mask = (which_BT.unsqueeze(-1) == n).repeat_interleave(m.shape[1], -1)
+        return Seen(list(keys), list(values), mask.unsqueeze(1), which_BT >= 0)
+
+
+def inner(name: str, grid: Grid, width: int, llm_width: int, tokens: int | None) -> Any:
+    """A token-level connector as a part of another one."""
+    build = find("isthmus.connectors", name).Connector
+    if not issubclass(build, SoftTokens):
+        raise BadRecipe(f"{name} is inside the LLM itself; a token-level connector is needed here, such as mlp")
+    return build(grid, width, llm_width, **({} if tokens is None else {"tokens": tokens}))
+
+
+class Block(nn.Module):
+    """One gated block: cross-attention and feed-forward, each behind a tanh gate that starts at zero."""
+
+    def __init__(
+        self,
+        config: Any,
+        memory_width: int,
+        everywhere: bool,
+        style: Style,
+        heads: int | None,
+        head_dim: int | None,
+        gates: str,
+        qk_norm: bool,
+    ) -> None:
+        super().__init__()
+        width, self.everywhere = config.hidden_size, everywhere
+        self.heads = heads = config.num_attention_heads if heads is None else heads
+        if head_dim is None and width % heads:
+            raise BadRecipe(f"heads: {heads} do not divide the LLM's width of {width}. Choose `heads` or `head_dim`")
+        head_dim = width // heads if head_dim is None else head_dim
+        eps = getattr(config, "rms_norm_eps", 1e-6)
+        norm = (lambda size: nn.RMSNorm(size, eps)) if style == "idefics" else nn.LayerNorm
+        self.q, self.o = nn.Linear(width, heads * head_dim, bias=False), nn.Linear(heads * head_dim, width, bias=False)
+        self.k, self.v = (nn.Linear(memory_width, heads * head_dim, bias=False) for _ in "kv")
+        self.norm_q, self.norm_k = (norm(head_dim) if qk_norm else nn.Identity() for _ in "qk")
+        self.norm_attention, self.norm_ffn = norm(width), norm(width)
+        self.ffn = SwiGLU(width, getattr(config, "intermediate_size", None) or 4 * width)
+        if style == "flamingo":
+            up, down = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
+            self.ffn = nn.Sequential(up, nn.GELU(), down)
+        self.gate_attention, self.gate_ffn = (nn.Parameter(torch.zeros(1 if gates == "one" else width)) for _ in "ab")
+
+    def remember(self, memory_BND: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, N, d]."""
+        memory_BND = memory_BND.to(self.k.weight.dtype)
+        return self.norm_k(self._split(self.k(memory_BND))), self._split(self.v(memory_BND))
+
+    def forward(self, y_BTD: Tensor, keys: Tensor | None, values: Tensor | None, mask: Any, sees_BT: Tensor) -> Tensor:
+        """The hidden states [B, T, D] after they looked."""
+        y, sees = y_BTD.to(self.q.weight.dtype), sees_BT.unsqueeze(-1)
+        if mask is not None:
+            q = self.norm_q(self._split(self.q(self.norm_attention(y))))
+            # A row of the mask without a key would be NaN; such tokens see all and keep nothing of it.
+            seen = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask | ~sees.unsqueeze(1))
+            y = y + torch.tanh(self.gate_attention) * self.o(seen.transpose(1, 2).flatten(2)).masked_fill(~sees, 0)
+        more = torch.tanh(self.gate_ffn) * self.ffn(self.norm_ffn(y))
+        y = y + (more if self.everywhere else more.masked_fill(~sees, 0))
+        return y.to(y_BTD.dtype)
+
+    def _split(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class SwiGLU(nn.Module):
+    """W3 (silu(W1 x) * W2 x), as in LLaMA's layers (Shazeer, 2020, arXiv:2002.05202)."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.gate, self.up = nn.Linear(width, inner, bias=False), nn.Linear(width, inner, bias=False)
+        self.down = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] to [..., D]."""
+        return self.down(nn.functional.silu(self.gate(x)) * self.up(x))  # type: ignore[no-any-return]
+
+
+class Insert:
+    """A pre-hook on a layer of the LLM: what comes in passes through the block first."""
+
+    def __init__(self, block: nn.Module, sight: Sight, kind: str, number: int) -> None:
+        self.block, self.sight, self.kind, self.number = block, sight, kind, number
+
+    def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        seen: Seen | None = self.sight.now.get(self.kind)
+        if seen is None:
+            return None
+        y = args[0] if args else kwargs["hidden_states"]
+        keys, values = (pile[self.number] if pile else None for pile in (seen.keys, seen.values))
+        y = self.block(y, keys, values, seen.mask, seen.sees)
+        return ((y, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": y})

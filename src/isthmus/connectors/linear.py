@@ -1,0 +1,36 @@
+"""`linear`: H = W Z + b (Liu et al., 2023, arXiv:2304.08485, equation 1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from isthmus.connectors._soft import Count, Fewer, Grid, Pool, SoftTokens
+
+ABOUT = "one linear layer, on each feature or on features joined into fewer tokens"
+
+
+class Connector(SoftTokens):
+    """Features [B, N, D_enc] -> soft tokens [B, M, D_llm].
+
+    Args:
+        grid: how the features lie; N is the product.
+        width: D_enc.
+        llm_width: D_llm.
+        tokens: M; None keeps N.
+        pool: how neighbours become one token (see `_soft.Fewer`).
+
+    Raises:
+        BadRecipe: when `tokens` does not fit (it names the numbers that do).
+    """
+
+    def __init__(
+        self, grid: Grid, width: int, llm_width: int, tokens: Count | None = None, pool: Pool = "shuffle"
+    ) -> None:
+        super().__init__(grid, width, llm_width)
+        self.fewer = Fewer(grid, tokens, pool)
+        self.num_tokens = self.fewer.num_tokens
+        self.linear = nn.Linear(width * self.fewer.widen, llm_width)
+
+    def project(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """W Z + b, [B, M, D_llm]."""
+        return self.linear(self.fewer(self.standard(features_BND)))  # type: ignore[no-any-return]

@@ -1,0 +1,140 @@
+"""`visual_expert`: media tokens have weights of their own in every layer (Wang et al., 2023, arXiv:2311.03079, section
+2.2, equations 1 to 3).
+
+Soft tokens from a token-level connector stand in the text, between a learned token that begins a medium and one that
+ends it. In every layer each linear map (queries, keys, values, output, feed-forward) has a twin that starts as its copy:
+
+    X' = [ twin(x) for a medium's tokens, W x for the text's ]
+
+Attention itself runs over all of them. Each token passes through one of the two only. The token that ends a medium
+counts as text, as in CogVLM.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from isthmus.connectors._sight import Sight, layers
+from isthmus.connectors._soft import Count, Grid, SoftTokens
+from isthmus.connectors.gated_cross_attention import inner
+from isthmus.errors import BadRecipe
+
+ABOUT = "media tokens have their own QKV, output and feed-forward weights in every layer of the LLM"
+
+
+@dataclass
+class Seen:
+    """Where the tokens of one kind of media stand among all tokens of a batch, and where the others do: [S], [R]."""
+
+    media: Tensor
+    rest: Tensor
+
+    def later(self, length: int) -> None:
+        """Tokens that follow the prompt are text."""
+        return None
+
+
+class Connector(nn.Module):
+    """Features [B, N, D_enc] -> soft tokens [B, M + 2, D_llm], and twins of the LLM's linear layers for them.
+
+    Args:
+        grid: how the features lie; N is the product.
+        width: D_enc.
+        llm_width: D_llm.
+        memory: the token-level connector that makes the soft tokens.
+        tokens: M; None takes that connector's own default.
+        ends: whether learned tokens begin and end a medium; without them there are M, all of them the medium's.
+
+    Raises:
+        BadRecipe: for a `memory` that does not exist or is inside the LLM itself, or `tokens` that do not fit.
+    """
+
+    def __init__(
+        self, grid: Grid, width: int, llm_width: int, memory: str = "mlp", tokens: Count | None = None, ends: bool = True
+    ) -> None:
+        super().__init__()
+        self.memory: SoftTokens = inner(memory, grid, width, llm_width, tokens)
+        self.ends = nn.Parameter(torch.randn(2, llm_width) * 0.02) if ends else None
+        self.num_tokens = self.memory.num_tokens + (2 if ends else 0)
+        self.twins = nn.ModuleList()
+
+    @property
+    def soft(self) -> SoftTokens:
+        """What makes the soft tokens."""
+        return self.memory
+
+    @property
+    def reads(self) -> bool:
+        """Whether that reads the instruction."""
+        return self.memory.reads
+
+    def join(self, llm: nn.Module, sight: Sight, kind: str) -> None:
+        """Give each linear layer of the LLM's layers a twin. Raises `BadRecipe` for an LLM without any."""
+        for layer in layers(llm):
+            own = {name: m for name, m in layer.named_modules() if isinstance(m, nn.Linear | Conv1D)}
+            if not own:
+                raise BadRecipe(f"visual_expert: the layers of {llm.config.model_type} hold no linear layer to be copied")  # type: ignore[union-attr]
+            twins = nn.ModuleDict()
+            for name, linear in own.items():
+                # A forward of the instance's own (of another kind's expert) belongs to it, not to the copy.
+                twin = copy.copy(linear)
+                twin.__dict__ = {key: value for key, value in linear.__dict__.items() if key != "forward"}
+                twins[name.replace(".", "/")] = twin = copy.deepcopy(twin)
+                twin.requires_grad_(True)
+                if not isinstance(linear.__dict__.get("forward"), Routed):
+                    linear.forward = Routed(linear, sight)  # type: ignore[method-assign,assignment]
+                linear.forward.twins[kind] = twin  # type: ignore[attr-defined]
+            self.twins.append(twins)
+        with torch.no_grad():
+            if self.ends is not None and not self.ends.is_meta:  # ordinary tokens' size
+                self.ends.mul_(llm.get_input_embeddings().weight.std() / 0.02)  # type: ignore[operator]
+
+    def forward(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Soft tokens between those that begin and end a medium, [B, M + 2, D_llm]."""
+        soft = self.memory(features_BND, text)
+        if self.ends is None:
+            return soft  # type: ignore[no-any-return]
+        begin, end = self.ends[:, None, None].expand(-1, len(soft), -1, -1)
+        return torch.cat([begin, soft, end], 1)
+
+    def look(self, features_BND: Tensor, slots_BT: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Seen | None:
+        """Which tokens are a medium's. `slots_BT` is true in its slots, which lie side by side."""
+        if not len(features_BND):
+            return None
+        media_BT = slots_BT
+        if self.ends is not None:
+            media_BT = slots_BT & ((slots_BT.cumsum(1) - 1) % self.num_tokens != self.num_tokens - 1)
+        flat = media_BT.flatten()
+        return Seen(flat.nonzero()[:, 0], (~flat).nonzero()[:, 0])
+
+
+class Routed:
+    """A linear layer's forward: each kind's tokens go to its twin, the others through the layer's own weights."""
+
+    def __init__(self, linear: nn.Module, sight: Sight) -> None:
+        self.linear, self.sight = linear, sight
+        self.twins: dict[str, nn.Module] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        own = type(self.linear).forward
+        now = [(twin, seen) for kind, twin in self.twins.items() if (seen := self.sight.now.get(kind)) is not None]
+        if not now:
+            return own(self.linear, x)  # type: ignore[no-any-return]
+        flat = x.flatten(0, -2)
+        rest = now[0][1].rest
+        if len(now) > 1:
+            text = torch.ones(len(flat), dtype=torch.bool, device=x.device)
+            for _, seen in now:
+                text[seen.media] = False
+            rest = text.nonzero()[:, 0]
+        some = own(self.linear, flat[rest])
+        y = some.new_empty(len(flat), some.shape[-1]).index_copy(0, rest, some)
+        for twin, seen in now:
+            y = y.index_copy(0, seen.media, twin(flat[seen.media].to(twin.weight.dtype)).to(y.dtype))  # type: ignore[arg-type]
+        return y.view(*x.shape[:-1], -1)
