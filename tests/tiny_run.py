@@ -7,9 +7,10 @@ from pathlib import Path
 import PIL.Image
 import torch
 from tiny_parts import Built, llm_config, tokenizer
-from transformers import AutoModelForCausalLM, BitImageProcessorPil, Dinov2Config, Dinov2Model
+from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
 
 from isthmus.model import compose, load, save_full
+from isthmus.model.composed import family
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white", "gray", "purple", "orange", "teal", "pink", "brown")
 
@@ -23,10 +24,10 @@ def pictures(folder: Path) -> Path:
     return folder
 
 
-def parts(folder: Path) -> tuple[Path, Path]:
+def parts(folder: Path, family_name: str = "llama") -> tuple[Path, Path]:
     """An LLM with its tokenizer and an image encoder with its preprocessing, random, as part folders."""
     torch.manual_seed(0)
-    llm = AutoModelForCausalLM.from_config(llm_config("llama"))
+    llm = family(config := llm_config(family_name)).from_config(config)
     for parameter in llm.parameters():  # large enough that text varies with the picture
         torch.nn.init.normal_(parameter, std=0.3)
     llm.save_pretrained(folder / "llm")

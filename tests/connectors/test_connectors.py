@@ -10,16 +10,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from isthmus.errors import BadRecipe
+from isthmus.connectors._soft import SoftTokens
+from isthmus.errors import BadRecipe, UnknownName
 from isthmus.registry import find, names
 
 NAMES = names("isthmus.connectors")
 GRID, FEATURES, WIDTH, LLM_WIDTH = (4, 4), 16, 6, 10
 
 
-def make(name: str, **options: Any) -> nn.Module:
+TOKEN_LEVEL = [name for name in NAMES if issubclass(find("isthmus.connectors", name).Connector, SoftTokens)]
+FEWER = ["linear", "mlp"]  # whose tokens are joined features; others make any number
+
+
+def make(name: str, grid: tuple[int, ...] = GRID, **options: Any) -> nn.Module:
     torch.manual_seed(0)
-    module: nn.Module = find("isthmus.connectors", name).Connector(GRID, WIDTH, LLM_WIDTH, **options)
+    module: nn.Module = find("isthmus.connectors", name).Connector(grid, WIDTH, LLM_WIDTH, **options)
     return module
 
 
@@ -28,22 +33,26 @@ def features(count: int = 3) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("tokens", [None, 4])
-def test_features_become_as_many_soft_tokens_as_it_says(name: str, tokens: int | None) -> None:
-    connector = make(name, tokens=tokens)
+@pytest.mark.parametrize("tokens", [{}, {"tokens": 4}])
+@pytest.mark.parametrize("grid", [GRID, (16,), (4, 2, 2)])  # a picture, a sound, a video
+def test_features_become_as_many_soft_tokens_as_it_says(name: str, tokens: dict[str, int], grid: Any) -> None:
+    connector = make(name, grid, **tokens)
     assert connector(features()).shape == (3, connector.num_tokens, LLM_WIDTH)
-    assert tokens in (None, connector.num_tokens)
+    assert connector.soft is not None
+    assert connector.soft(features()).shape == (3, connector.soft.num_tokens, LLM_WIDTH)
+    if tokens:
+        assert connector.soft.num_tokens == 4
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_media_do_not_see_each_other(name: str) -> None:
-    connector = make(name)
+    connector = make(name).soft
     alone = torch.cat([connector(one[None]) for one in features()])
     torch.testing.assert_close(connector(features()), alone)
     assert connector(features(0)).shape == (0, connector.num_tokens, LLM_WIDTH)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TOKEN_LEVEL)
 def test_every_parameter_is_trained(name: str) -> None:
     connector = make(name)
     connector(features()).square().sum().backward()
@@ -54,7 +63,8 @@ def test_every_parameter_is_trained(name: str) -> None:
 def test_its_state_is_complete(name: str) -> None:
     one, two = make(name), copy.deepcopy(make(name))
     for tensor in two.state_dict().values():
-        tensor.normal_().abs_()
+        if tensor.is_floating_point():
+            tensor.normal_().abs_()
     torch.save(two.state_dict(), buffer := io.BytesIO())
     buffer.seek(0)
     one.load_state_dict(torch.load(buffer))
@@ -63,16 +73,36 @@ def test_its_state_is_complete(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_takes_cached_features_of_half_precision(name: str) -> None:
-    connector = make(name)
+    connector = make(name).soft
     soft = connector(features().half())
     assert soft.dtype == torch.float32
     torch.testing.assert_close(soft, connector(features()), atol=1e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FEWER)
 def test_options_that_do_not_fit_are_refused(name: str) -> None:
     with pytest.raises(BadRecipe, match=r"tokens: 17 .*16 features"):
         make(name, tokens=17)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("qformer", {"hidden": 30, "heads": 4}, "heads: 4 do not divide a width of 30"),
+        ("qformer", {"instruction": True}, "cannot read without `vocab`"),
+        ("gated-cross-attention", {"memory": "visual-expert"}, "a token-level connector is needed"),
+        ("visual-expert", {"memory": "gated_cross_attention"}, "a token-level connector is needed"),
+        ("visual-expert", {"tokens": 17}, "does not divide 16 features"),
+    ],
+)
+def test_other_options_that_do_not_fit(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadRecipe, match=message):
+        make(name, **options)
+
+
+def test_a_memory_that_does_not_exist_names_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'mlp'"):
+        make("visual-expert", memory="mlpp")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,10 +110,43 @@ def test_it_says_what_it_is(name: str) -> None:
     assert find("isthmus.connectors", name).ABOUT
 
 
-def test_mlp_shuffles_squares_of_neighbours() -> None:
-    connector = find("isthmus.connectors", "mlp").Connector(16, 1, 2, tokens=4)
+@pytest.mark.parametrize("name", NAMES)
+def test_underscores_are_dashes(name: str) -> None:
+    assert find("isthmus.connectors", name.replace("-", "_")) is find("isthmus.connectors", name)
+
+
+@pytest.mark.parametrize("name", FEWER)
+def test_neighbours_are_shuffled_or_averaged(name: str) -> None:
     square = torch.arange(16.0).view(1, 16, 1)
-    assert connector.shuffle(square)[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    connector = find("isthmus.connectors", name).Connector
+    shuffled = connector((4, 4), 1, 2, tokens=4).fewer(square)[0]
+    assert shuffled.tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    assert connector((4, 4), 1, 2, tokens=4, pool="average").fewer(square)[0].tolist() == [[2.5], [4.5], [10.5], [12.5]]
+    assert connector((16,), 1, 2, tokens=8).fewer(square)[0, :2].tolist() == [[0, 1], [2, 3]]
+    frames = connector((4, 2, 2), 1, 2, tokens=4).fewer(square)[0]
+    assert frames.tolist() == [[4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3] for i in range(4)]  # frames stay apart
+    assert connector((2, 4), 1, 2, tokens=2).fewer(square[:, :8])[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7]]
+
+
+def test_the_resampler_tells_frames_apart() -> None:
+    frames = features()
+    swapped = frames.unflatten(1, (4, 4))[:, [1, 0, 2, 3]].flatten(1, 2)
+    video = make("resampler", (4, 2, 2))
+    assert not torch.allclose(video(frames), video(swapped), atol=1e-3)
+    still = make("resampler")  # without time, features are a set
+    torch.testing.assert_close(still(frames), still(swapped))
+
+
+def test_a_qformer_reads_the_instruction() -> None:
+    connector = make("qformer", instruction=True, vocab=50, hidden=16, heads=2).eval()
+    ask = lambda *ids: (torch.tensor([list(ids)] * 3), torch.ones(3, len(ids), dtype=torch.long))
+    one, other = connector(features(), ask(4, 5, 6)), connector(features(), ask(4, 9, 6))
+    assert not torch.allclose(one, other, atol=1e-4)
+    ids, mask = ask(4, 5, 6)
+    padded = torch.cat([ids, ids], 1), torch.cat([mask, 0 * mask], 1)
+    torch.testing.assert_close(connector(features(), padded), one)
+    with pytest.raises(BadRecipe, match="none was given"):
+        connector(features())
 
 
 def test_mlp_standardises_and_moves() -> None:

@@ -8,8 +8,8 @@ A file gives ABOUT (a line for listings) and `Connector(grid, width, llm_width, 
 by the types and bounds that the signature declares. The module has
 
 - `num_tokens`, the slots of one medium in the text, and `forward(features)` -> what stands in them;
-- `soft`, the `SoftTokens` that make soft tokens of features (itself, a part, or None), and `reads`, whether it wants the
-  instruction's text as well;
+- `soft`, the `SoftTokens` that make soft tokens of features (itself, a part, or None), and `reads`, whether it wants
+  the instruction's text as well;
 - `join(llm, sight, kind)`, which puts its layers into the LLM, and `look(features, slots)`, what they see in a pass.
 
 A token-level connector is a `SoftTokens` and writes `project` only.

@@ -2,8 +2,8 @@
 
 During one forward pass a `Sight` holds, kind by kind, what there is to look at. Objects hung on the LLM's modules hold
 the same `Sight`: a pre-hook on a decoder layer (`gated_cross_attention`), a forward of its own on a linear layer
-(`visual_expert`). They are objects, not closures, so that copying or pickling the model copies them with it; the `Sight`
-is thread-local, so that two threads may run one model.
+(`visual_expert`). They are objects, not closures, so that copying or pickling the model copies them with it; the
+`Sight` is thread-local, so that two threads may run one model.
 
 Gradient checkpointing runs a layer's forward again in the backward pass, when other passes may have come between;
 `Pinned` shows that run what the first one saw.

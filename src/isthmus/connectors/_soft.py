@@ -99,9 +99,19 @@ class Fewer(nn.Module):
         """[B, N, D] -> [B, M, D * widen]."""
         if self.ratio == 1:
             return x_BND
-        B, N, D = x_BND.shape
+        B, _, D = x_BND.shape
         r, plane = self.ratio, [part for side in self.plane for part in (side // self.ratio, self.ratio)]
         x = x_BND.reshape(B * math.prod(self.still), *plane, D)
         x = x.transpose(2, 3) if len(self.plane) == 2 else x  # the r x r neighbours side by side
         x = x.reshape(B, self.num_tokens, r ** len(self.plane), D)
         return x.mean(2) if self.average else x.flatten(2)
+
+
+def split(x_BTD: Tensor, heads: int) -> Tensor:
+    """[B, T, H d] -> [B, H, T, d].
+
+    >>> split(torch.zeros(2, 5, 12), 3).shape
+    torch.Size([2, 3, 5, 4])
+    """
+    B, T, D = x_BTD.shape
+    return x_BTD.view(B, T, heads, D // heads).transpose(1, 2)

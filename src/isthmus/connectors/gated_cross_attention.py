@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.connectors._sight import Sight, layers
-from isthmus.connectors._soft import Count, Grid, SoftTokens
+from isthmus.connectors._soft import Count, Grid, SoftTokens, split
 from isthmus.errors import BadRecipe
 from isthmus.registry import find
 
@@ -86,8 +86,8 @@ class Connector(nn.Module):
         everywhere: bool = False,
     ) -> None:
         super().__init__()
-        self.memory = nn.Identity() if memory == "features" else inner(memory, grid, width, llm_width, tokens)
-        self.memory_width = width if memory == "features" else self.memory.offset.numel()
+        part: Any = nn.Identity() if memory == "features" else inner(memory, grid, width, llm_width, tokens)
+        self.memory, self.memory_width = part, width if memory == "features" else len(part.offset)
         self.marker = nn.Parameter(torch.randn(1, 1, llm_width) * 0.02)
         self.every, self.first, self.everywhere = every, first, everywhere
         self.shape: dict[str, Any] = {
@@ -105,7 +105,7 @@ class Connector(nn.Module):
         """Whether the memory's connector reads the instruction."""
         return self.soft is not None and self.soft.reads
 
-    def join(self, llm: nn.Module, sight: Sight, kind: str) -> None:
+    def join(self, llm: Any, sight: Sight, kind: str) -> None:
         """Put fresh blocks before the LLM's layers. Raises `BadRecipe` where no layer would get one."""
         own = layers(llm)[self.first :: self.every]
         if not len(own):
@@ -113,7 +113,7 @@ class Connector(nn.Module):
         self.blocks = nn.ModuleList(Block(llm.config, self.memory_width, self.everywhere, **self.shape) for _ in own)
         with torch.no_grad():
             if not self.marker.is_meta:  # an ordinary token's size
-                self.marker.mul_(llm.get_input_embeddings().weight.std() / 0.02)  # type: ignore[operator]
+                self.marker.mul_(llm.get_input_embeddings().weight.std() / 0.02)
         for number, layer in enumerate(own):
             layer.register_forward_pre_hook(Insert(self.blocks[number], sight, kind, number), with_kwargs=True)
 
@@ -135,7 +135,8 @@ class Connector(nn.Module):
         place_Bn = (counts_B.cumsum(0) - counts_B).unsqueeze(1) + n  # of a row's media among all of them
         place_Bn = place_Bn.where(n < counts_B.unsqueeze(1), 0)
         rows = m[place_Bn].flatten(1, 2)
-        keys, values = zip(*(block.remember(rows) for block in self.blocks), strict=True)
+        blocks: Any = self.blocks
+        keys, values = zip(*(block.remember(rows) for block in blocks), strict=True)
         mask = (which_BT.unsqueeze(-1) == n).repeat_interleave(m.shape[1], -1)
         return Seen(list(keys), list(values), mask.unsqueeze(1), which_BT >= 0)
 
@@ -174,7 +175,7 @@ class Block(nn.Module):
         self.k, self.v = (nn.Linear(memory_width, heads * head_dim, bias=False) for _ in "kv")
         self.norm_q, self.norm_k = (norm(head_dim) if qk_norm else nn.Identity() for _ in "qk")
         self.norm_attention, self.norm_ffn = norm(width), norm(width)
-        self.ffn = SwiGLU(width, getattr(config, "intermediate_size", None) or 4 * width)
+        self.ffn: nn.Module = SwiGLU(width, getattr(config, "intermediate_size", None) or 4 * width)
         if style == "flamingo":
             up, down = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
             self.ffn = nn.Sequential(up, nn.GELU(), down)
@@ -188,17 +189,17 @@ class Block(nn.Module):
     def forward(self, y_BTD: Tensor, keys: Tensor | None, values: Tensor | None, mask: Any, sees_BT: Tensor) -> Tensor:
         """The hidden states [B, T, D] after they looked."""
         y, sees = y_BTD.to(self.q.weight.dtype), sees_BT.unsqueeze(-1)
-        if mask is not None:
+        if keys is not None and values is not None:
             q = self.norm_q(self._split(self.q(self.norm_attention(y))))
             # A row of the mask without a key would be NaN; such tokens see all and keep nothing of it.
             seen = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask | ~sees.unsqueeze(1))
             y = y + torch.tanh(self.gate_attention) * self.o(seen.transpose(1, 2).flatten(2)).masked_fill(~sees, 0)
         more = torch.tanh(self.gate_ffn) * self.ffn(self.norm_ffn(y))
         y = y + (more if self.everywhere else more.masked_fill(~sees, 0))
-        return y.to(y_BTD.dtype)
+        return y.to(y_BTD.dtype)  # type: ignore[no-any-return]
 
     def _split(self, x_BTD: Tensor) -> Tensor:
-        return x_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return split(x_BTD, self.heads)
 
 
 class SwiGLU(nn.Module):

@@ -60,7 +60,9 @@ class Connector(SoftTokens):
         if hidden % heads:
             raise BadRecipe(f"heads: {heads} do not divide a width of {hidden} (`hidden`)")
         if instruction and vocab is None:
-            raise BadRecipe("instruction: the queries cannot read without `vocab`, the number of the tokenizer's tokens")
+            raise BadRecipe(
+                "instruction: the queries cannot read without `vocab`, the number of the tokenizer's tokens"
+            )
         self.num_tokens, self.reads, self.positions = tokens, instruction, positions
         sizes: dict[str, Any] = {
             "hidden_size": hidden,
@@ -99,7 +101,5 @@ class Connector(SoftTokens):
                 raise BadRecipe("this Q-Former reads the instruction, and none was given")
             ids, mask = (part[:, : self.positions] for part in text)
             mask = torch.cat([mask.new_ones(queries.shape[:2]), mask], 1)
-            found = self.qformer(
-                input_ids=ids, attention_mask=mask, query_embeds=queries, encoder_hidden_states=x_BND
-            )
+            found = self.qformer(input_ids=ids, attention_mask=mask, query_embeds=queries, encoder_hidden_states=x_BND)
         return self.linear(found.last_hidden_state[:, : self.num_tokens])  # type: ignore[no-any-return]

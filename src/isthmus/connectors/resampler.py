@@ -1,8 +1,8 @@
 """`resampler`: the perceiver resampler (Alayrac et al., 2022, arXiv:2204.14198, section 3.1 and appendix A.1.1).
 
-    x = features, plus e_t for each of a video's frames
-    for every layer:  z = z + Attention(q = LN(z), kv = [LN(x); LN(z)]);  z = z + FFN(z)
-    soft tokens = W LN(z) + b
+x = features, plus e_t for each of a video's frames
+for every layer:  z = z + Attention(q = LN(z), kv = [LN(x); LN(z)]);  z = z + FFN(z)
+soft tokens = W LN(z) + b
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from isthmus.connectors._soft import Count, Grid, SoftTokens
+from isthmus.connectors._soft import Count, Grid, SoftTokens, split
 
 ABOUT = "learnable latents that attend to the features and themselves; a time embedding for each frame of a video"
 Act = Literal["gelu", "relu"]
@@ -60,7 +60,8 @@ class Connector(SoftTokens):
         """The latents after the last layer, projected, [B, M, D_llm]."""
         x = self.standard(features_BND)
         if self.time is not None:
-            x = (x.unflatten(1, (self.frames, -1)) + self.time).flatten(1, 2)
+            B, N, D = x.shape
+            x = (x.view(B, self.frames, N // self.frames, D) + self.time).view(B, N, D)
         z_BMD = self.latents.expand(len(x), -1, -1)
         for layer in self.layers:
             z_BMD = layer(x, z_BMD)
@@ -85,7 +86,7 @@ class Layer(nn.Module):
         """The latents [B, M, D] after they looked at the features [B, N, D]."""
         z = self.norm_z(z_BMD)
         both = torch.cat([self.norm_x(x_BND), z], 1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.q(z), self.k(both), self.v(both)))
+        q, k, v = (split(part, self.heads) for part in (self.q(z), self.k(both), self.v(both)))
         seen = nn.functional.scaled_dot_product_attention(self.norm_q(q), self.norm_k(k), v)
         z_BMD = z_BMD + self.o(seen.transpose(1, 2).flatten(2))
         return z_BMD + self.ffn(z_BMD)  # type: ignore[no-any-return]

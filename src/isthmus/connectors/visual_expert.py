@@ -1,8 +1,9 @@
-"""`visual_expert`: media tokens have weights of their own in every layer (Wang et al., 2023, arXiv:2311.03079, section
-2.2, equations 1 to 3).
+"""`visual_expert`: media tokens have weights of their own in every layer (Wang et al., 2023, arXiv:2311.03079,
+section 2.2, equations 1 to 3).
 
-Soft tokens from a token-level connector stand in the text, between a learned token that begins a medium and one that
-ends it. In every layer each linear map (queries, keys, values, output, feed-forward) has a twin that starts as its copy:
+Soft tokens from a token-level connector stand in the text, between a learned token that begins a medium and one
+that ends it. In every layer each linear map (queries, keys, values, output, feed-forward) has a twin that starts as
+its copy:
 
     X' = [ twin(x) for a medium's tokens, W x for the text's ]
 
@@ -56,7 +57,13 @@ class Connector(nn.Module):
     """
 
     def __init__(
-        self, grid: Grid, width: int, llm_width: int, memory: str = "mlp", tokens: Count | None = None, ends: bool = True
+        self,
+        grid: Grid,
+        width: int,
+        llm_width: int,
+        memory: str = "mlp",
+        tokens: Count | None = None,
+        ends: bool = True,
     ) -> None:
         super().__init__()
         self.memory: SoftTokens = inner(memory, grid, width, llm_width, tokens)
@@ -74,32 +81,25 @@ class Connector(nn.Module):
         """Whether that reads the instruction."""
         return self.memory.reads
 
-    def join(self, llm: nn.Module, sight: Sight, kind: str) -> None:
+    def join(self, llm: Any, sight: Sight, kind: str) -> None:
         """Give each linear layer of the LLM's layers a twin. Raises `BadRecipe` for an LLM without any."""
         for layer in layers(llm):
             own = {name: m for name, m in layer.named_modules() if isinstance(m, nn.Linear | Conv1D)}
             if not own:
-                raise BadRecipe(f"visual_expert: the layers of {llm.config.model_type} hold no linear layer to be copied")  # type: ignore[union-attr]
-            twins = nn.ModuleDict()
-            for name, linear in own.items():
-                # A forward of the instance's own (of another kind's expert) belongs to it, not to the copy.
-                twin = copy.copy(linear)
-                twin.__dict__ = {key: value for key, value in linear.__dict__.items() if key != "forward"}
-                twins[name.replace(".", "/")] = twin = copy.deepcopy(twin)
-                twin.requires_grad_(True)
-                if not isinstance(linear.__dict__.get("forward"), Routed):
-                    linear.forward = Routed(linear, sight)  # type: ignore[method-assign,assignment]
-                linear.forward.twins[kind] = twin  # type: ignore[attr-defined]
-            self.twins.append(twins)
+                raise BadRecipe(f"visual_expert: the layers of {llm.config.model_type} hold no linear map to be copied")
+            self.twins.append(nn.ModuleDict({name.replace(".", "/"): twin(linear) for name, linear in own.items()}))
+            for linear, copied in zip(own.values(), self.twins[-1].values(), strict=True):  # type: ignore[operator]
+                routed = linear.__dict__.setdefault("forward", Routed(linear, sight))
+                routed.twins[kind] = copied
         with torch.no_grad():
             if self.ends is not None and not self.ends.is_meta:  # ordinary tokens' size
-                self.ends.mul_(llm.get_input_embeddings().weight.std() / 0.02)  # type: ignore[operator]
+                self.ends.mul_(llm.get_input_embeddings().weight.std() / 0.02)
 
     def forward(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Soft tokens between those that begin and end a medium, [B, M + 2, D_llm]."""
-        soft = self.memory(features_BND, text)
+        soft: Tensor = self.memory(features_BND, text)
         if self.ends is None:
-            return soft  # type: ignore[no-any-return]
+            return soft
         begin, end = self.ends[:, None, None].expand(-1, len(soft), -1, -1)
         return torch.cat([begin, soft, end], 1)
 
@@ -114,18 +114,26 @@ class Connector(nn.Module):
         return Seen(flat.nonzero()[:, 0], (~flat).nonzero()[:, 0])
 
 
+def twin(linear: nn.Module) -> nn.Module:
+    """A trainable copy of a linear layer, without the forward that another kind's experts gave it."""
+    plain = copy.copy(linear)
+    plain.__dict__ = {key: value for key, value in linear.__dict__.items() if key != "forward"}
+    return copy.deepcopy(plain).requires_grad_(True)
+
+
 class Routed:
     """A linear layer's forward: each kind's tokens go to its twin, the others through the layer's own weights."""
 
     def __init__(self, linear: nn.Module, sight: Sight) -> None:
         self.linear, self.sight = linear, sight
-        self.twins: dict[str, nn.Module] = {}
+        self.twins: dict[str, Any] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         own = type(self.linear).forward
         now = [(twin, seen) for kind, twin in self.twins.items() if (seen := self.sight.now.get(kind)) is not None]
         if not now:
             return own(self.linear, x)  # type: ignore[no-any-return]
+        y: Tensor
         flat = x.flatten(0, -2)
         rest = now[0][1].rest
         if len(now) > 1:
@@ -136,5 +144,5 @@ class Routed:
         some = own(self.linear, flat[rest])
         y = some.new_empty(len(flat), some.shape[-1]).index_copy(0, rest, some)
         for twin, seen in now:
-            y = y.index_copy(0, seen.media, twin(flat[seen.media].to(twin.weight.dtype)).to(y.dtype))  # type: ignore[arg-type]
-        return y.view(*x.shape[:-1], -1)
+            y = y.index_copy(0, seen.media, twin(flat[seen.media].to(twin.weight.dtype)).to(y.dtype))
+        return y.view(*x.shape[:-1], y.shape[-1])

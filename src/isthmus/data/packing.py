@@ -53,7 +53,7 @@ class Frame:
 
 
 def plain(end: str, start: str = "") -> Frame:
-    """The frame for an LLM that was never taught a conversation: question, line, answer, and the token that ends a text.
+    """The frame for an LLM that was taught no conversation: question, line, answer, and the token that ends a text.
 
     >>> plain("</s>").assistant
     '\\n'
@@ -63,7 +63,7 @@ def plain(end: str, start: str = "") -> Frame:
 
 @dataclass(frozen=True)
 class Template:
-    """A conversation's frame in pieces, tokenised one by one, so that nothing a user types can become a control token."""
+    """A frame in pieces, tokenised one by one, so that nothing a user types can become a control token."""
 
     tokenizer: Any
     placeholders: dict[str, int]
@@ -89,8 +89,10 @@ class Template:
         for kind in kinds:
             before, after = map(self.control, frame.medium)
             slots += before + [self.placeholders[kind]] * self.tokens[kind] + after
-        return self.control((frame.start if first else "") + frame.user) + slots + (
-            self.control(frame.media) if slots else []
+        return (
+            self.control((frame.start if first else "") + frame.user)
+            + slots
+            + (self.control(frame.media) if slots else [])
         )
 
     def question(self, text: str) -> list[int]:
@@ -139,6 +141,28 @@ def pack(sample: Sample, template: Template) -> Row:
         positions += range(start, start + length)
         segments += [number] * length
     return Row(sample, ids, labels, positions, segments)
+
+
+def packs(model: Any) -> bool:
+    """Whether many turns may share a prefix: not where an encoder reads them or a connector asks what they are."""
+    return not (model.config.is_encoder_decoder or any(module.reads for module in model.connectors.values()))
+
+
+def read_and_answer(rows: Sequence[Row]) -> dict[str, Tensor]:
+    """Rows of one turn for an encoder-decoder: `input_ids`, `attention_mask` up to the answer, and `labels`, [B, T]."""
+    starts = [next(i for i, label in enumerate(row.labels) if label != IGNORE_INDEX) for row in rows]
+    reads = [row.ids[:start] for row, start in zip(rows, starts, strict=True)]
+    says = [row.ids[start:] for row, start in zip(rows, starts, strict=True)]
+    return {
+        "input_ids": _filled(reads, 0),
+        "attention_mask": _filled([[1] * len(line) for line in reads], 0),
+        "labels": _filled(says, IGNORE_INDEX),
+    }
+
+
+def _filled(lines: Sequence[list[int]], value: int) -> Tensor:
+    """Lines as one tensor, filled up on the right."""
+    return torch.tensor([line + [value] * (max(map(len, lines)) - len(line)) for line in lines])
 
 
 def collate(rows: Sequence[Row], pad: int) -> dict[str, Tensor]:

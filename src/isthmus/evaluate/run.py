@@ -11,7 +11,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from isthmus.data.packing import Row, collate, pack
+from isthmus.data.packing import Row, collate, pack, packs
 from isthmus.errors import BadRecipe
 from isthmus.evaluate.scoring import Answer
 from isthmus.train.mixture import load_split
@@ -90,11 +90,14 @@ def _answers(run: Run, asked: Sequence[Sample], seen: Tensor, note: str) -> list
     those of one kind together, because a batch takes as long as its longest answer.
     """
     turns = [(place, turn) for place, sample in enumerate(asked) for turn in sample.turns]
-    right: list[bool] = []
     columns = (TextColumn("{task.description:>20}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeRemainingColumn(), refresh_per_second=2) as bar:
         task = bar.add_task(note, total=len(turns))
+        right: list[bool] = []
         for start in range(0, len(asked), ROWS):
+            if not packs(run.model):
+                right = [False] * len(turns)  # all are generated
+                break
             rows = [pack(sample, run.processor.template) for sample in asked[start : start + ROWS]]
             right += (some := _likeliest(run, rows, seen[start : start + ROWS].float()))
             bar.update(task, advance=sum(some))
@@ -132,7 +135,7 @@ def answer_batch(run: Run, questions: Sequence[str], features_BND: Tensor) -> li
     length = max(map(len, rows))
     ids = torch.tensor([[0] * (length - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    out: Any = run.model.generate(
-        input_ids=ids, attention_mask=mask, features={"image": features_BND}, max_new_tokens=LONGEST, do_sample=False
-    )
-    return [run.processor.decode(row[length:]) for row in out]
+    own = {"features": {"image": features_BND}, **run.processor.texts(questions)}
+    out: Any = run.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=LONGEST, do_sample=False, **own)
+    start = 1 if run.model.config.is_encoder_decoder else length
+    return [run.processor.decode(row[start:]) for row in out]

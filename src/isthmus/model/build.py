@@ -66,6 +66,8 @@ def compose(
         connectors={"image": {"name": options.pop("connector"), **options}},
         parts={where: _record(source, folders[where]) for where, source in named.items()},
     )
+    if options.get("instruction"):
+        config.connectors["image"].setdefault("vocab", config.get_text_config().vocab_size)
     config.placeholders = {kind: config.get_text_config().vocab_size + k for k, kind in enumerate(config.encoders)}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -92,10 +94,11 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
     model.llm, model.generation_config = llm, llm.generation_config
     for kind in config.encoders:
         model.encoders[kind], model.connectors[kind] = modules[kind], connector(config, kind)
-        model.connectors[kind].join(llm, model.sight, kind)
+        model.connectors[kind].join(llm, model.sight, kind)  # type: ignore[operator]
     _resize(images, config.encoders["image"]["size"])
     tokens: dict[str, Any] = {kind: module.num_tokens for kind, module in model.connectors.items()}
-    processor = IsthmusProcessor(tokenizer, images, config.placeholders, tokens, frame(tokenizer))
+    reads = [kind for kind, module in model.connectors.items() if module.reads]
+    processor = IsthmusProcessor(tokenizer, images, config.placeholders, tokens, frame(tokenizer), reads)
     _check_llm(model, processor)
     return freeze(model), processor
 

@@ -41,7 +41,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         for kind in config.encoders:
             self.encoders[kind] = AutoModel.from_config(getattr(config, f"{kind}_config"), trust_remote_code=False)
             self.connectors[kind] = connector(config, kind)
-            self.connectors[kind].join(self.llm, self.sight, kind)
+            self.connectors[kind].join(self.llm, self.sight, kind)  # type: ignore[operator]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -76,7 +76,8 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         x = self.get_input_embeddings()(input_ids.masked_fill(self._slots(input_ids), 0))  # any id in the vocabulary
         now = {}
         for kind, token in self.config.placeholders.items():
-            connect, slots = self.connectors[kind], input_ids == token
+            connect: Any = self.connectors[kind]
+            slots = input_ids == token
             own = (features.get(kind, x.new_zeros(0, 1, 1)), *([texts[kind]] if texts and kind in texts else []))
             soft = connect(*own) if kind in features else x.new_zeros(0, connect.num_tokens, x.shape[-1])
             x = merge(x, soft, slots, kind)
@@ -117,7 +118,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             MergeError: when media and the slots of the text differ in number or kind.
         """
         if "encoder_outputs" in kwargs:  # an encoder-decoder LLM has read the input already
-            return self.llm(attention_mask=attention_mask, labels=labels, **kwargs)  # type: ignore[no-any-return]
+            return self.llm(attention_mask=attention_mask, labels=labels, **kwargs)
         x, now = (inputs_embeds, {}) if inputs_embeds is not None else self.read(input_ids, media, features, texts)  # type: ignore[arg-type]
         if seen:
             now = {kind: later for kind, old in seen.items() if (later := old.later(x.shape[1])) is not None}
@@ -183,7 +184,9 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             encoded = self.llm.get_encoder()(inputs_embeds=x, attention_mask=model_kwargs.get("attention_mask"))
         return model_kwargs | {"encoder_outputs": encoded}
 
-    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **kwargs: Any) -> None:
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **kwargs: Any
+    ) -> None:
         """A layer that is run again sees what it saw, though another pass may have come between."""
         super()._set_gradient_checkpointing(enable, Pinned(gradient_checkpointing_func, self.sight), **kwargs)
 
@@ -196,8 +199,10 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
                 if kwargs.get(name):
                     kwargs[name] = {k: self._repeat(k, v, input_ids, expand_size) for k, v in kwargs[name].items()}
             if texts := kwargs.get("texts"):
-                again = lambda kind, part: self._repeat(kind, part, input_ids, expand_size)
-                kwargs["texts"] = {kind: tuple(again(kind, part) for part in both) for kind, both in texts.items()}
+                kwargs["texts"] = {
+                    kind: tuple(self._repeat(kind, part, input_ids, expand_size) for part in both)
+                    for kind, both in texts.items()
+                }
         return super()._expand_inputs_for_generation(  # type: ignore[no-any-return]
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **kwargs
         )

@@ -26,6 +26,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         placeholders: kind -> token id that holds a slot, as in the model's configuration.
         tokens: kind -> soft tokens of one medium.
         frame: the control text around what people say, where it is not ChatML (see `data.packing.Frame`).
+        reads: the kinds of media whose connector reads the instruction too.
     """
 
     def __init__(
@@ -35,15 +36,16 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         placeholders: dict[str, int] | None = None,
         tokens: dict[str, int] | None = None,
         frame: dict[str, Any] | None = None,
+        reads: Sequence[str] = (),
     ) -> None:
         super().__init__(tokenizer, image_processor)
         self.placeholders, self.tokens = dict(placeholders or {}), dict(tokens or {})
-        self.frame = frame
+        self.frame, self.reads = frame, list(reads)
 
     @property
     def template(self) -> Template:
         """The pieces from which training and inference alike build their token ids."""
-        pairs = {key: tuple(v) if isinstance(v, list) else v for key, v in (self.frame or {}).items()}
+        pairs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in (self.frame or {}).items()}
         return Template(self.tokenizer, self.placeholders, self.tokens, Frame(**pairs))
 
     @property
@@ -74,7 +76,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
 
         Returns:
             `input_ids` and `attention_mask` [B, T], padded on the left; `media` {"image": [N, 3, H, W]} of the whole
-            batch in reading order, where there are any.
+            batch in reading order, where there are any, and `texts` beside them, where a connector reads.
 
         Raises:
             BadData: for a conversation that does not end with the user, an unknown role, or media of another role.
@@ -88,13 +90,27 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             "attention_mask": torch.tensor([[0] * n + [1] * len(row) for n, row in zip(fill, rows, strict=True)]),
         }
         images = [medium for conversation in conversations for message in conversation for medium in message.media]
-        return batch | ({"media": {"image": self.preprocess(images)}} if images else {})
+        if images:
+            batch |= {"media": {"image": self.preprocess(images)}}
+            batch |= self.texts([m.text for conversation in conversations for m in conversation for _ in m.media])
+        return batch
+
+    def texts(self, instructions: Sequence[str]) -> dict[str, Any]:
+        """What connectors read beside each medium: `texts` {kind: (ids, mask)}, each [N, L]; nothing if none reads."""
+        if not self.reads:
+            return {}
+        rows = [self.template.plain(text) for text in instructions]
+        length = max(map(len, rows), default=0)
+        ids = torch.tensor([row + [self.pad] * (length - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
+        return {"texts": dict.fromkeys(self.reads, (ids, mask))}
 
     def ids(self, conversation: Sequence[Message]) -> list[int]:
         """The tokens of one conversation, up to where the assistant begins to answer."""
         if not conversation or conversation[-1].role != "user":
             raise BadData("a conversation that is to be answered ends with a user's message")
-        template, ids = self.template, []
+        template = self.template
+        ids: list[int] = []
         for number, message in enumerate(conversation):
             if message.role not in ROLES:
                 raise BadData(f"message {number + 1}: the role {message.role!r} is none of {', '.join(ROLES)}")

@@ -55,8 +55,8 @@ class Objective:
         if self.connector is None or self.connector.reads:
             name = model.config.connectors["image"]["name"]
             raise BadRecipe(
-                f"contrast: {name} makes no soft tokens of the features alone, and these are what it warms up. Leave the"
-                " stage out, or choose a connector that does."
+                f"contrast: {name} makes no soft tokens of the features alone, and these are what it warms up. Leave"
+                " the stage out, or choose a connector that does."
             )
         self.noise = noise
         embeddings = model.get_input_embeddings().weight.detach()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from isthmus.data.packing import collate, pack
+from isthmus.data.packing import collate, pack, packs, read_and_answer
 from isthmus.errors import BadData
 from isthmus.types import Sample
 
@@ -21,7 +23,7 @@ class Objective:
     """
 
     def __init__(self, model: Any, processor: Any, samples: Sequence[Sample], some: Callable[[int], Tensor]) -> None:
-        self.model, self.template = model, processor.template
+        self.model, self.template, self.texts = model, processor.template, processor.reads and processor.texts
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         for sample in samples:
             characters = max(len(f"{turn.question}{turn.answer}".encode()) for turn in sample.turns)
@@ -32,8 +34,13 @@ class Objective:
 
     def __call__(self, samples: Sequence[Sample], features: Tensor) -> tuple[Tensor, int]:
         """The loss, and how many tokens the rows hold (media and text, without padding)."""
+        if not packs(self.model):
+            features = features.repeat_interleave(torch.tensor([len(s.turns) for s in samples]), 0)
+            samples = [replace(s, turns=(turn,)) for s in samples for turn in s.turns]
         rows = [pack(sample, self.template) for sample in samples]
-        batch = collate(rows, pad=0)
+        batch = read_and_answer(rows) if self.model.config.is_encoder_decoder else collate(rows, pad=0)
+        if self.texts:
+            batch |= self.texts([sample.turns[0].question for sample in samples])
         loss = self.model(features={"image": features}, use_cache=False, **batch).loss
         return loss, sum(len(row.ids) for row in rows)
 
