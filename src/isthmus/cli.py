@@ -196,6 +196,52 @@ def train(
     console.print(f"Talk to it:  {talk}", highlight=False, markup=False, soft_wrap=True)
 
 
+@app.command()
+def compare(
+    recipe: RecipeName,
+    changes: Changes = None,
+    connectors: Annotated[
+        str, typer.Option(help="Which, separated by commas; mlp, or else the first, is the reference.")
+    ] = "linear,mlp,qformer,resampler,gated-cross-attention,visual-expert",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each connector.")] = 3,
+    budget: Annotated[str, typer.Option(help="Of a run: steps (the recipe's), minutes=M or flops=F.")] = "steps",
+    swapped: Annotated[bool, typer.Option(help="Ask again with another picture, as the recipe says.")] = True,
+    out: Annotated[Path | None, typer.Option(help="The folder; runs/compare-NAME by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on; with more connectors or seeds if given.")] = False,
+) -> None:
+    """Train connectors alike, on the same data for the same budget, and show side by side what they reach and cost.
+
+    A connector takes those of the recipe's options that it has; connectors.NAME.OPTION=VALUE gives it its own.
+    Ctrl-C saves and prints the command that goes on.
+
+    \b
+    Examples:
+      isthmus compare demo --connectors mlp,resampler --seeds 2
+      isthmus compare demo --budget minutes=10 connectors.qformer.hidden=384
+      isthmus compare demo --resume
+    """
+    from isthmus import compare as whole
+    from isthmus.train.recipe import load_recipe
+
+    own = [change for change in changes or [] if change.startswith(whole.OWN)]
+    plan = load_recipe(recipe, [change for change in changes or [] if change not in own])
+    folder = out or Path("runs") / f"compare-{plan.name}"
+    options = ["--connectors", connectors, "--seeds", str(seeds), "--budget", budget]
+    options += ["--swapped" if swapped else "--no-swapped", "--out", str(folder), "--resume"]
+    page = whole.compare(
+        plan,
+        whole.read_variants(plan, connectors, own),
+        seeds=seeds,
+        budget=whole.Budget.parse(budget),
+        swapped=swapped,
+        out=folder,
+        resume=resume,
+        command=command("compare", recipe, *(changes or []), *options),
+        console=Console(),
+    )
+    Console().print(f"Report:  {page}", highlight=False, markup=False, soft_wrap=True)
+
+
 @app.command(name="eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="default, or a folder.")] = "default",
@@ -231,6 +277,42 @@ def evaluate(
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     else:
         print_table(rows, Console())
+
+
+@app.command(name="import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A local folder with config.json and safetensors.")],
+    out: Annotated[Path, typer.Option(help="The new model's folder.")],
+) -> None:
+    """Turn a released checkpoint (LLaVA, BLIP-2, InstructBLIP, IDEFICS, Qwen2-Audio) into a model folder.
+
+    \b
+    Examples:
+      isthmus import llava-1.5-7b-hf --out models/llava
+    """
+    from isthmus.model import importers, save_full
+
+    save_full(*importers.read(folder), out)
+    talk = command("chat", "--model", str(out))
+    Console().print(f"Talk to it:  {talk}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="default, or a folder.")],
+    to: Annotated[str, typer.Option(help="llava-hf or gguf.")],
+    out: Annotated[Path, typer.Option(help="The folder to be written.")],
+) -> None:
+    """Write a model for other programs, adapters merged, or say why it cannot be expressed there.
+
+    \b
+    Examples:
+      isthmus export runs/mine/model --to llava-hf --out mine-hf
+      isthmus export runs/mine/model --to gguf --out mine-gguf
+    """
+    from isthmus.model import exporters
+
+    exporters.write(*isthmus.load_with_processor(model), to, out)
 
 
 def _about(folder: str, wanted: str | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,18 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model
+from transformers import (
+    Blip2VisionConfig,
+    Blip2VisionModel,
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
+    Qwen2AudioEncoder,
+    Qwen2AudioEncoderConfig,
+)
 
 from isthmus.errors import PartUnavailable
 from isthmus.registry import find, names
@@ -31,7 +43,22 @@ def clip() -> Any:
     return CLIPModel(CLIPConfig(text_config=text | {"vocab_size": 50}, vision_config=SIZES | {"intermediate_size": 32}))
 
 
-MADE: dict[str, list[Callable[[], Any]]] = {"vit-s": [dinov2], "clip": [clip_vision, clip]}
+def blip2() -> Any:
+    return Blip2VisionModel(Blip2VisionConfig(**SIZES, intermediate_size=32))
+
+
+def qwen2_audio() -> Any:
+    sizes = {"d_model": 24, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 32}
+    return Qwen2AudioEncoder(Qwen2AudioEncoderConfig(**sizes, num_mel_bins=8, max_source_positions=16))
+
+
+MADE: dict[str, list[Callable[[], Any]]] = {
+    "vit-s": [dinov2],
+    "clip": [clip_vision, clip],
+    "clip-whole": [clip_vision, clip],
+    "blip2": [blip2],
+    "qwen2-audio": [qwen2_audio],
+}
 CASES = [(name, make) for name in NAMES for make in MADE[name]]  # a new encoder needs its place in MADE
 
 
@@ -50,26 +77,34 @@ def of_vision(name: str) -> bool:
     return ("layer.0." in name or "layers.0." in name) and "text_model" not in name
 
 
+def media(module: Any, count: int, size: int) -> torch.Tensor:
+    """Pictures of `size` pixels, or sounds of `size` frames, of which there is one length only."""
+    return torch.randn(count, 3, size, size) if module.KIND == "image" else torch.randn(count, 8, 32)
+
+
 @pytest.mark.parametrize("size", [16, 24])
 def test_the_number_of_features_is_known_before_it_runs(case: tuple[Any, Any, Path], size: int) -> None:
     module, _, folder = case
     encoder = module.load(folder).eval()
-    pixels = torch.randn(3, 3, size, size)
+    several = media(module, 3, size)
     with torch.no_grad():
-        together = module.encode(encoder, pixels)
-        alone = torch.cat([module.encode(encoder, pixel[None]) for pixel in pixels])
-    assert together.shape == (3, module.num_features(encoder.config, size), SIZES["hidden_size"])
+        together = module.encode(encoder, several)
+        alone = torch.cat([module.encode(encoder, one[None]) for one in several])
+    grid = module.grid(encoder.config, several.shape[-1])
+    assert together.shape == (3, math.prod(grid), SIZES["hidden_size"])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
 def test_features_are_those_of_the_model_it_takes(case: tuple[Any, Any, Path]) -> None:
     module, model, folder = case
-    pixels = torch.randn(2, 3, 16, 16)
+    some = media(module, 2, 16)
     whole = getattr(model, "vision_model", model)
     with torch.no_grad():
-        states = whole(pixels, output_hidden_states=True)
-        wanted = states.last_hidden_state if isinstance(model, Dinov2Model) else states.hidden_states[-2]
-        torch.testing.assert_close(module.encode(module.load(folder).eval(), pixels), wanted[:, 1:])
+        states = whole(some, output_hidden_states=True)
+        wanted = states.hidden_states[-2] if module.__name__.endswith(".clip") else states.last_hidden_state
+        if module.__name__.endswith((".clip", ".vit_s")):  # without the class token
+            wanted = wanted[:, 1:]
+        torch.testing.assert_close(module.encode(module.load(folder).eval(), some), wanted)
 
 
 def test_a_missing_weight_is_an_error_and_not_a_random_number(case: tuple[Any, Any, Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import PIL.Image
 from transformers import GPT2Config, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config, T5Config
 
@@ -13,8 +15,8 @@ CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 Built = tuple[IsthmusModel, IsthmusProcessor]
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE of 300 tokens with the control tokens of SmolLM2."""
+def tokenizer(control: list[str] = CONTROL, end: str = CONTROL[2], **more: Any) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of 300 tokens with the control tokens of SmolLM2, or with others."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     bpe = Tokenizer(models.BPE())
@@ -22,10 +24,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=CONTROL, initial_alphabet=alphabet, show_progress=False
+        vocab_size=300, special_tokens=control, initial_alphabet=alphabet, show_progress=False
     )
     bpe.train_from_iterator([WORDS] * 3, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=CONTROL[2], pad_token=CONTROL[2])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=end, pad_token=end, **more)
 
 
 def llm_config(name: str) -> PreTrainedConfig:

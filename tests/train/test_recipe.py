@@ -127,7 +127,7 @@ def test_one_mistake_is_one_line(tmp_path: Path) -> None:
 def test_a_new_connectors_options_need_no_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ask_it.py").write_text(
         "class Connector:\n"
-        "    def __init__(self, features: int, width: int, llm_width: int, queries: int, heads: int = 4) -> None: ...\n"
+        "    def __init__(self, grid: object, width: int, llm_width: int, queries: int, heads: int = 4) -> None: ...\n"
     )
     monkeypatch.setattr(connectors, "__path__", [*connectors.__path__, str(tmp_path)])
     path = tmp_path / "e.yaml"

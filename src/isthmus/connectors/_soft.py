@@ -37,7 +37,7 @@ class SoftTokens(nn.Module):
     def __init__(self, grid: Grid, width: int, llm_width: int) -> None:
         super().__init__()
         self.grid = grid
-        self.gain = nn.Parameter(torch.ones(()))
+        self.gain = nn.Parameter(torch.ones(1))  # one number; FSDP shards no scalars
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
         self.register_buffer("offset", torch.zeros(llm_width))

@@ -17,9 +17,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from isthmus.connectors._options import SIZES
 from isthmus.connectors._sight import Sight, layers
 from isthmus.connectors._soft import Count, Grid, SoftTokens, split
 from isthmus.errors import BadRecipe
+from isthmus.options import problems
 from isthmus.registry import find
 
 ABOUT = "gated cross-attention blocks before every k-th layer of a frozen LLM"
@@ -52,6 +54,7 @@ class Connector(nn.Module):
         memory: what makes the keys' and values' inputs of the features: a token-level connector's name, or `features`
             for the features themselves.
         tokens: the memory's number of tokens; None takes that connector's own default.
+        inside: that connector's other options.
         every: k; a block stands before layers `first`, `first` + k, ...
         first: the first layer with a block.
         style: `idefics` normalises by RMS and has SwiGLU (Laurençon et al., 2023, arXiv:2306.16527), `flamingo`
@@ -76,6 +79,7 @@ class Connector(nn.Module):
         llm_width: int,
         memory: str = "mlp",
         tokens: Count | None = None,
+        inside: dict[str, Any] | None = None,
         every: Count = 4,
         first: int = 0,
         style: Style = "idefics",
@@ -86,7 +90,9 @@ class Connector(nn.Module):
         everywhere: bool = False,
     ) -> None:
         super().__init__()
-        part: Any = nn.Identity() if memory == "features" else inner(memory, grid, width, llm_width, tokens)
+        part: Any = (
+            nn.Identity() if memory == "features" else inner(memory, grid, width, llm_width, tokens, **(inside or {}))
+        )
         self.memory, self.memory_width = part, width if memory == "features" else len(part.offset)
         self.marker = nn.Parameter(torch.randn(1, 1, llm_width) * 0.02)
         self.every, self.first, self.everywhere = every, first, everywhere
@@ -141,12 +147,14 @@ class Connector(nn.Module):
         return Seen(list(keys), list(values), mask.unsqueeze(1), which_BT >= 0)
 
 
-def inner(name: str, grid: Grid, width: int, llm_width: int, tokens: int | None) -> Any:
-    """A token-level connector as a part of another one."""
+def inner(name: str, grid: Grid, width: int, llm_width: int, tokens: int | None, **options: Any) -> Any:
+    """A token-level connector as a part of another one. Raises `BadRecipe` for another kind, or unknown options."""
     build = find("isthmus.connectors", name).Connector
     if not issubclass(build, SoftTokens):
         raise BadRecipe(f"{name} is inside the LLM itself; a token-level connector is needed here, such as mlp")
-    return build(grid, width, llm_width, **({} if tokens is None else {"tokens": tokens}))
+    if wrong := next(problems(name, build.__init__, SIZES, options), None):
+        raise BadRecipe(f"inside: {wrong[1]}")
+    return build(grid, width, llm_width, **({} if tokens is None else {"tokens": tokens}), **options)
 
 
 class Block(nn.Module):

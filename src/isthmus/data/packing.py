@@ -39,6 +39,7 @@ class Frame:
         end: what ends an assistant's text. Supervised: the LLM learns to stop there.
         then: between that and the next turn.
         space: what an answer begins with; byte-pair vocabularies hold most words as one token only with a space.
+        ask: the same for a question.
     """
 
     start: str = ""
@@ -50,6 +51,7 @@ class Frame:
     end: str = "<|im_end|>"
     then: str = "\n"
     space: str = " "
+    ask: str = ""
 
 
 def plain(end: str, start: str = "") -> Frame:
@@ -97,7 +99,7 @@ class Template:
 
     def question(self, text: str) -> list[int]:
         """The rest of the user's turn, up to where the assistant begins."""
-        return self.plain(text) + self.control(self.frame.assistant)
+        return self.plain(f"{self.frame.ask}{text}") + self.control(self.frame.assistant)
 
     def answer(self, text: str) -> list[int]:
         """The supervised part: the answer and the token that ends it.

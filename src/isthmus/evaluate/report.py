@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import rich.box
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -100,17 +100,10 @@ def write_report(
     labels and values for the top, `command` how to chat with the model. The file appears whole or not at all: if it
     cannot be written (a full disk), `IsthmusError` says so and an earlier report stays as it was.
     """
-    environment = Environment(
-        loader=PackageLoader("isthmus", "evaluate"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
     cards = _cards(pictures)
     verdicts = [said.right for card in cards for said in card.said]
-    page = environment.get_template("report.html.j2").render(
+    content = page(
+        "report.html.j2",
         title=title,
         facts=facts,
         lead=lead(rows),
@@ -122,7 +115,20 @@ def write_report(
         wrong=len(verdicts) - sum(verdicts),
         command=command,
     )
-    return _write(Path(path), page.encode("utf-8", errors="replace"))
+    return write(Path(path), content)
+
+
+def page(template: str, **values: Any) -> bytes:
+    """A template of this folder with its values, all of them escaped."""
+    environment = Environment(
+        loader=PackageLoader("isthmus", "evaluate"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    return environment.get_template(template).render(**values).encode("utf-8", errors="replace")
 
 
 def print_table(rows: Sequence[Row], console: Console) -> None:
@@ -294,8 +300,8 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _write(path: Path, content: bytes) -> Path:
-    """Put the content at `path` in one step, by way of a file beside it."""
+def write(path: Path, content: bytes) -> Path:
+    """Put the content at `path` in one step, by way of a file beside it; raises `IsthmusError` if it cannot be."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -89,18 +89,24 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
     config.llm_config = llm.config
     for own in (llm.config, *(module.config for module in modules.values())):
         own.name_or_path = ""  # a path of this machine, which a checkpoint would carry away
-    with torch.device("meta"):  # the parts' own modules replace these, so none is initialised for nothing
-        model = IsthmusModel(config)
-    model.llm, model.generation_config = llm, llm.generation_config
-    for kind in config.encoders:
-        model.encoders[kind], model.connectors[kind] = modules[kind], connector(config, kind)
-        model.connectors[kind].join(llm, model.sight, kind)  # type: ignore[operator]
+    model = joined(config, llm, modules)
     _resize(images, config.encoders["image"]["size"])
     tokens: dict[str, Any] = {kind: module.num_tokens for kind, module in model.connectors.items()}
     reads = [kind for kind, module in model.connectors.items() if module.reads]
     processor = IsthmusProcessor(tokenizer, images, config.placeholders, tokens, frame(tokenizer), reads)
     _check_llm(model, processor)
     return freeze(model), processor
+
+
+def joined(config: IsthmusConfig, llm: Any, encoders: Mapping[str, Any]) -> IsthmusModel:
+    """The model of `config` around an LLM and encoders that are there already, with fresh connectors."""
+    with torch.device("meta"):  # the parts' own modules replace these, so none is initialised for nothing
+        model = IsthmusModel(config)
+    model.llm, model.generation_config = llm, llm.generation_config
+    for kind, encoder in encoders.items():
+        model.encoders[kind], model.connectors[kind] = encoder, connector(config, kind)
+        model.connectors[kind].join(llm, model.sight, kind)  # type: ignore[operator]
+    return model
 
 
 def frame(tokenizer: Any) -> dict[str, Any] | None:

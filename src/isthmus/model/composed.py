@@ -39,7 +39,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         self.llm = family(config.llm_config).from_config(config.llm_config, trust_remote_code=False)
         self.encoders, self.connectors = nn.ModuleDict(), nn.ModuleDict()
         for kind in config.encoders:
-            self.encoders[kind] = AutoModel.from_config(getattr(config, f"{kind}_config"), trust_remote_code=False)
+            self.encoders[kind] = encoder(config, kind)
             self.connectors[kind] = connector(config, kind)
             self.connectors[kind].join(self.llm, self.sight, kind)  # type: ignore[operator]
         self.post_init()
@@ -226,6 +226,13 @@ def _scores(mask: Tensor | None, x: Tensor) -> Tensor | None:
 def family(config: Any) -> Any:
     """The Auto class of an LLM: decoder-only, or encoder-decoder."""
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+
+
+def encoder(config: IsthmusConfig, kind: str) -> Any:
+    """An encoder without its weights; a file gives `build(config)` where `AutoModel` does not know its model."""
+    own = getattr(config, f"{kind}_config")
+    module = find("isthmus.encoders", config.encoders[kind]["name"])
+    return module.build(own) if hasattr(module, "build") else AutoModel.from_config(own, trust_remote_code=False)
 
 
 def connector(config: IsthmusConfig, kind: str) -> nn.Module:

@@ -19,7 +19,7 @@ def describe(model: IsthmusModel) -> str:
         connector = model.connectors[kind]
         name = config.connectors[kind]["name"]
         lines += [
-            f"{kind} {encoder['size']} x {encoder['size']}",
+            f"{kind} {encoder['size']} x {encoder['size'] if kind == 'image' else own.num_mel_bins}",
             _line(f"encoder    {encoder['name']}", model.encoders[kind], _source(model, f"{kind}.encoder")),
             f"  |  {features} features, D={own.hidden_size}",
             _line(f"connector  {name}", connector, ""),

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import ProcessorMixin
+from transformers import AutoTokenizer, ProcessorMixin
 
 from isthmus.data.packing import Frame, Template
 from isthmus.errors import BadData
 from isthmus.media import load_image
+from isthmus.parts.weights import SAFE
 from isthmus.types import Image, Message
 
+READER = "reader"  # the folder of that tokenizer
 ROLES = ("system", "user", "assistant")
 
 
 class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
     """A tokenizer and an image processor, saved with `save_pretrained` and loaded by `AutoProcessor`.
 
+    The attribute `reader` is the tokenizer of connectors that read, where that is not the LLM's own.
+
     Args:
         tokenizer: the LLM's own; nothing is added to it.
-        image_processor: the image encoder's own.
+        image_processor: the image encoder's own; None for a model that takes no images.
         placeholders: kind -> token id that holds a slot, as in the model's configuration.
         tokens: kind -> soft tokens of one medium.
         frame: the control text around what people say, where it is not ChatML (see `data.packing.Frame`).
@@ -39,8 +44,37 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         reads: Sequence[str] = (),
     ) -> None:
         super().__init__(tokenizer, image_processor)
+        self.reader: Any = None
         self.placeholders, self.tokens = dict(placeholders or {}), dict(tokens or {})
         self.frame, self.reads = frame, list(reads)
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        """As its base class, but an image processor may be absent."""
+        return None if argument is None else super().check_argument_for_proper_class(argument_name, argument)
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> Any:
+        """As its base class, which cannot save without an image processor or with a `reader`."""
+        folder = Path(save_directory)
+        if self.reader:
+            self.reader.save_pretrained(folder / READER)
+        if self.image_processor is not None:
+            return super().save_pretrained(folder, *args, **kwargs)
+        self.tokenizer.save_pretrained(folder)
+        self.to_json_file(folder / "processor_config.json")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *args: Any, **kwargs: Any) -> Any:
+        """As its base class, with the `reader` if there is one."""
+        processor = super().from_pretrained(folder, *args, **kwargs)
+        if (Path(folder) / READER).is_dir():
+            processor.reader = AutoTokenizer.from_pretrained(Path(folder) / READER, **SAFE)
+        return processor
+
+    @classmethod
+    def _get_arguments_from_pretrained(cls, folder: Any, processor_dict: Any = None, **kwargs: Any) -> Any:
+        if processor_dict and processor_dict.get("image_processor", folder) is None:
+            return [cls._load_tokenizer_from_pretrained("tokenizer", folder, subfolder="", **kwargs), None]
+        return super()._get_arguments_from_pretrained(folder, processor_dict, **kwargs)
 
     @property
     def template(self) -> Template:
@@ -99,7 +133,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         """What connectors read beside each medium: `texts` {kind: (ids, mask)}, each [N, L]; nothing if none reads."""
         if not self.reads:
             return {}
-        rows = [self.template.plain(text) for text in instructions]
+        rows = [self.reader(text).input_ids if self.reader else self.template.plain(text) for text in instructions]
         length = max(map(len, rows), default=0)
         ids = torch.tensor([row + [self.pad] * (length - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
@@ -115,6 +149,9 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             if message.role not in ROLES:
                 raise BadData(f"message {number + 1}: the role {message.role!r} is none of {', '.join(ROLES)}")
             if message.role == "user":
+                if unknown := {getattr(medium, "kind", "image") for medium in message.media} - set(self.placeholders):
+                    takes = ", ".join(self.placeholders) or "no media"
+                    raise BadData(f"message {number + 1}: this model takes {takes}, not {', '.join(unknown)}")
                 ids += template.prefix((getattr(medium, "kind", "image") for medium in message.media), not ids)
                 ids += template.question(message.text)
                 continue
@@ -130,6 +167,11 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
 
     def preprocess(self, images: Sequence[Any]) -> Tensor:
         """Pixels [N, 3, H, W] of images: each an `isthmus.Image`, a path, encoded bytes or a PIL image."""
+        if self.image_processor is None:
+            kinds = ", ".join(self.placeholders)
+            raise BadData(
+                f"this model takes {kinds}, which the processor cannot prepare yet. Give `media` to the model"
+            )
         pictures = [load_image(image.source if isinstance(image, Image) else image) for image in images]
         return self.image_processor(pictures, return_tensors="pt").pixel_values  # type: ignore[no-any-return]
 

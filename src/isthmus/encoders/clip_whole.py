@@ -1,0 +1,32 @@
+"""`clip-whole`: the vision half of CLIP with its last layer and the class token, as IDEFICS takes it
+(Laurençon et al., 2023, arXiv:2306.16527)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import CLIPVisionModel
+
+from isthmus.parts.weights import pretrained
+
+ABOUT = "CLIP's ViT: the class token and patch features of its last layer, as in IDEFICS; name its folder or hub part"
+KIND = "image"
+PART = None
+SIZE = 224
+
+
+def load(folder: Path) -> Any:
+    """The vision half of the CLIP in `folder` (either a whole CLIP or its vision model)."""
+    return pretrained(CLIPVisionModel, folder)
+
+
+def grid(config: Any, size: int) -> tuple[int, ...]:
+    """How the features of a square picture of `size` pixels lie: in one row, the class token first."""
+    return ((size // config.patch_size) ** 2 + 1,)
+
+
+def encode(model: Any, pixels_BCHW: Tensor) -> Tensor:
+    """Features [B, N, D] of the last layer, before the norm of the pooled output."""
+    return model(pixels_BCHW, interpolate_pos_encoding=True).last_hidden_state  # type: ignore[no-any-return]

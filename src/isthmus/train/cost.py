@@ -1,0 +1,168 @@
+"""What a recipe costs: matrix products of a step, seconds of a step, sizes, time to the first token, peak memory."""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from isthmus.errors import BadRecipe, Interrupted
+from isthmus.media import load
+from isthmus.train.loop import run_stage
+from isthmus.train.mixture import Mixture, stage_samples
+from isthmus.train.order import Order
+from isthmus.train.recipe import Recipe, Stage
+from isthmus.train.run import Run, composed, encode, features, group, learns_to_see, objective
+from isthmus.types import Sample
+
+TIMED = 10  # steps by which a stage is timed
+EARLY = 2  # of these, the first are slower and not counted
+RUNS = 9  # of the first token; the median is taken
+
+
+@dataclass
+class Cost:
+    """What was measured of a recipe before it is trained, by stage and by trained part.
+
+    `slots` are the places of one medium in the text; `memory` the soft tokens that layers in the LLM look at beside
+    the text (0 where there are none). `left_out` says why a stage cannot be run with this connector.
+    """
+
+    flops: dict[str, int] = field(default_factory=dict)  # of one step
+    seconds: dict[str, float] = field(default_factory=dict)  # of one step; empty where nothing was timed
+    parameters: dict[str, int] = field(default_factory=dict)
+    slots: int = 0
+    memory: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def cost(recipe: Recipe, *, timed: bool, console: Console) -> Cost:
+    """Compose the recipe's parts and measure one step of each stage, on real data; `timed` steps are really made.
+
+    Pictures are encoded and kept, so that the training finds them. The model is thrown away.
+
+    Raises what `train.run.train` raises for a recipe that cannot be used.
+    """
+    run, found = composed(recipe), Cost()
+    mixture: Mixture | None = None
+    for stage in recipe.stages:
+        samples, mixes = stage_samples(stage, recipe.seed)
+        run.model.requires_grad_(False)
+        groups = [group(run.model, where, how) for where, how in stage.train.items()]
+        if mixture and mixture.features is not None and mixture.samples == samples and not learns_to_see(stage):
+            mixture = Mixture(samples, mixes, mixture.features)
+        elif learns_to_see(stage):
+            mixture = Mixture(samples, mixes, encode=functools.partial(encode, run))
+        else:
+            mixture = Mixture(samples, mixes, features(run, samples, console=console))
+        try:
+            goal = objective(run, stage, samples, mixture.some)
+        except BadRecipe as error:
+            found.left_out[stage.name] = str(error)
+            continue
+        found.parameters |= {part["name"]: sum(weight.numel() for weight in part["params"]) for part in groups}
+        found.slots, found.memory = tokens(run, mixture.some(1).shape[1])
+        run.model.train()
+        found.flops[stage.name] = step_flops(goal, mixture, stage, recipe.seed)
+        if timed:
+            found.seconds[stage.name] = _step_seconds(goal, mixture, groups, stage, recipe.seed)
+    return found
+
+
+def tokens(run: Run, count: int) -> tuple[int, int]:
+    """Slots of a picture in the text, and soft tokens (of `count` features) beside it, for layers in the LLM."""
+    connector = run.model.connectors["image"]
+    made = count if connector.soft is None else connector.soft.num_tokens
+    return connector.num_tokens, made if made > connector.num_tokens else 0
+
+
+def step_flops(goal: Any, mixture: Mixture, stage: Stage, seed: int) -> int:
+    """Floating-point operations of matrix products (a multiplication and an addition are two) in one step, forward and
+    backward, on the stage's batch of median length.
+
+    Element-wise work and the optimizer are not counted. Attention is computed by its plain formula here, because
+    torch's counter does not know the fused one on every device.
+    """
+    lengths = mixture.lengths
+    order = Order(lengths, stage.batch, f"{seed}/{stage.name}")
+    epoch = [order[place] for place in range(-(-len(lengths) // stage.batch))]
+    batch = sorted(epoch, key=lambda some: sum(lengths[i] for i in some))[len(epoch) // 2]
+    known = {torch.ops.aten.addmm_: _product}  # in place, as the fused adapter adds
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=known) as counter:
+        samples, seen = mixture.batch(batch, random.Random(seed))
+        goal(samples, seen)[0].backward()
+    return int(counter.get_total_flops())
+
+
+def _product(into: Any, a: Sequence[int], b: Sequence[int], *_: Any, **__: Any) -> int:
+    """Operations of a b, by shape."""
+    return 2 * a[0] * a[1] * b[1]
+
+
+def _step_seconds(goal: Any, mixture: Mixture, groups: list[dict[str, Any]], stage: Stage, seed: int) -> float:
+    """The mean over real steps of the training loop, whose first ones do not count."""
+    short = stage.model_copy(update={"steps": TIMED, "minutes": None})
+    quiet = Console(quiet=True)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = run_stage(short, goal, mixture, groups, Path(folder) / "stage", seed=seed, console=quiet)
+        except Interrupted:  # there is nothing to go on with
+            raise KeyboardInterrupt from None
+    times = [point[1] for point in done.points]
+    return fmean(later - earlier for earlier, later in zip(times[EARLY:], times[EARLY + 1 :], strict=False))
+
+
+@torch.inference_mode()
+def first_token(run: Run, sample: Sample) -> tuple[float, float]:
+    """Median seconds until the first token of an answer about one picture: from its features, and from the picture
+    itself (decoded already; preprocessing and encoder are then part of it). One question, batch 1."""
+    picture, question, template = load(sample.media[0]), sample.turns[0].question, run.processor.template
+    ids = torch.tensor([template.prefix(["image"]) + template.question(question)])
+    own = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **run.processor.texts([question])}
+    seen = run.model.encode("image", run.processor.preprocess([picture]))
+
+    def answer(**media: Any) -> None:
+        run.model.generate(**own, **media, max_new_tokens=1, do_sample=False)
+
+    from_features = _median(lambda: answer(features={"image": seen}))
+    return from_features, _median(lambda: answer(media={"image": run.processor.preprocess([picture])}))
+
+
+def _median(work: Callable[[], None]) -> float:
+    work()  # the first time is slower
+    times = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def peak_memory() -> int | None:
+    """The most bytes of memory that this process has had resident; None where the system does not tell.
+
+    On Linux `ru_maxrss` also counts what the process that started this one had, so the kernel's own mark is read.
+    """
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            return 1024 * int(found[1])
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
