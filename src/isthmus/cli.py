@@ -211,13 +211,13 @@ def compare(
 ) -> None:
     """Train connectors alike, on the same data for the same budget, and show side by side what they reach and cost.
 
-    A connector takes those of the recipe's options that it has; connectors.NAME.OPTION=VALUE gives it its own.
+    A connector takes those of the recipe's options that it has; connectors.qformer.hidden=384 gives one its own.
     Ctrl-C saves and prints the command that goes on.
 
     \b
     Examples:
       isthmus compare demo --connectors mlp,resampler --seeds 2
-      isthmus compare demo --budget minutes=10 connectors.qformer.hidden=384
+      isthmus compare demo --budget minutes=10 stages.pretrain.steps=30
       isthmus compare demo --resume
     """
     from isthmus import compare as whole
