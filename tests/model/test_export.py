@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import platform
+import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
+from PIL import Image as Pil
 from safetensors import safe_open
 from tiny_parts import Built, picture
 from torch import Tensor, nn
@@ -22,12 +27,16 @@ from transformers import (
     GgufConfig,
     LlavaForConditionalGeneration,
 )
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 from typer.testing import CliRunner
 
 from isthmus import cli
 from isthmus.errors import IsthmusError, UnknownName
 from isthmus.model import add_lora, compose, exporters, load, merge_lora, save_full
+from isthmus.parts import fetch
+from isthmus.parts.catalog import Part
 from isthmus.parts.gguf_reader import Gguf
+from isthmus.types import Image
 
 LIMIT = 1e-4
 
@@ -217,6 +226,57 @@ def test_ggufs_mmproj_makes_our_soft_tokens(written: tuple[Built, Path]) -> None
     soft = linear(nn.functional.gelu(linear(x[:, 1:], "mm.0")), "mm.2")
     wanted = model.connectors["image"](model.encode("image", pixels))
     torch.testing.assert_close(soft, wanted, atol=LIMIT, rtol=1e-4)
+
+
+LLAMA_CPP = Part(
+    name="llama.cpp",
+    kind="data",
+    source="npm://@fugood/node-llama-linux-x64@1.7.15",
+    package_sha256="5bcc65b29d374cf9da8c012dbad20b8332a93c2e20ab4b129e3003761a45c458",
+    size=4_140_914,
+    disk=10_412_544,
+    licence="MIT",
+    about="llama.cpp built for Node",
+)
+
+
+@pytest.mark.skipif(platform.system() + platform.machine() != "Linuxx86_64", reason="llama.cpp was built for Linux")
+def test_llama_cpp_answers_as_we_do(written: tuple[Built, Path], tmp_path: Path) -> None:
+    """llama.cpp itself reads both files and a picture. It rounds patches and GELU to half precision, hence 2 %."""
+    (model, processor), folder = written
+    with tarfile.open(fetch.package(LLAMA_CPP)) as archive:
+        archive.extract("package/index.node", tmp_path, filter="data")
+    letters = bytes_to_unicode()
+    seen = []
+    for name, colour in (("a.png", (200, 30, 40)), ("b.png", (0, 90, 255))):
+        drawn = Pil.new("RGB", (16, 16), colour)
+        drawn.paste((255, 255, 0), (2, 3, 7, 12))
+        drawn.save(tmp_path / name)
+        inputs = processor("is it red ?", Image(str(tmp_path / name)))
+        wanted = model(**inputs).logits[0, -1].softmax(-1)
+        asked = {
+            "model": str(folder / "model.gguf"),
+            "mmproj": str(folder / "mmproj.gguf"),
+            "prompt": "<|im_start|>user\n<__media__>\nis it red ?<|im_end|>\n<|im_start|>assistant\n",
+            "image": str(tmp_path / name),
+        }
+        binding, said = tmp_path / "package" / "index.node", tmp_path / "said.json"
+        line = ["node", str(Path(__file__).with_name("llamacpp.js")), str(binding), str(said)]
+        done = subprocess.run(line, input=json.dumps(asked), capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-2000:]
+        first = json.loads(said.read_text(encoding="utf-8"))
+        assert len(first) == 5
+        for word, probability in first:
+            token = processor.tokenizer.convert_tokens_to_ids("".join(letters[byte] for byte in _bytes(word)))
+            assert probability == pytest.approx(wanted[token].item(), rel=0.02)
+        assert first[0][1] == pytest.approx(wanted.max().item(), rel=0.02)
+        seen.append(wanted)
+    assert (seen[0] / seen[1] - 1).abs().max() > 0.2, "the picture matters more than rounding does"
+
+
+def _bytes(said: str) -> bytes:
+    """A token as llama.cpp prints it; half a letter is printed as its number."""
+    return bytes.fromhex(said.removeprefix("byte: \\x")) if said.startswith("byte: \\x") else said.encode()
 
 
 def test_gguf_refuses_other_llms(seeing: Callable[..., Built], tmp_path: Path) -> None:

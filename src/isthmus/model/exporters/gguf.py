@@ -1,8 +1,8 @@
 """`gguf`: two files for llama.cpp, the LLM (model.gguf) and the encoder with the projector (mmproj.gguf), in fp32.
 
 Held in tests: both files read back, the LLM loaded from its file by transformers has our logits, its tokenizer our ids,
-and features and projector computed from the second file's tensors are our soft tokens. llama.cpp itself was not run;
-the second file follows its `clip.cpp` (build_llava): all layers there are run, as `clip.vision.feature_layer` says.
+features and projector computed from the second file's tensors are our soft tokens, and llama.cpp itself answers as we
+do. The second file follows its `clip.cpp` (build_llava): all layers there are run, as `clip.vision.feature_layer` says.
 """
 
 from __future__ import annotations

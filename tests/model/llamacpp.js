@@ -1,0 +1,24 @@
+// node llamacpp.js BINDING ANSWER < {model, mmproj, prompt, image}
+// writes the likeliest first tokens, [[token, probability]], to the file ANSWER; llama.cpp's log fills both outputs
+const { readFileSync, writeFileSync } = require('fs')
+const [, , binding, file] = process.argv
+const { LlamaContext } = require(binding)
+const asked = JSON.parse(readFileSync(0, 'utf8'))
+const exact = { n_gpu_layers: 0, n_threads: 1, flash_attn_type: 'off', cache_type_k: 'f32', cache_type_v: 'f32' }
+const plain = { temperature: 1, top_k: 0, top_p: 1, min_p: 0, penalty_repeat: 1, ignore_eos: true, n_probs: 5 }
+
+async function main() {
+  const context = new LlamaContext({ model: asked.model, n_ctx: 256, use_mmap: false, ...exact }, () => {})
+  if (!(await context.initMultimodal({ path: asked.mmproj, use_gpu: false }))) throw new Error('mmproj was refused')
+  const { prompt, image } = asked
+  const said = await context.completion({ prompt, media_paths: [image], n_predict: 1, ...plain }, () => {})
+  return said.completion_probabilities[0].probs.map(({ tok_str, prob }) => [tok_str, prob])
+}
+
+main()
+  .then((answer) => writeFileSync(file, JSON.stringify(answer)))
+  .then(() => process.exit(0)) // its threads would keep node alive
+  .catch((error) => {
+    console.error(error.stack)
+    process.exit(1)
+  })
