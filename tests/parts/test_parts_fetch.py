@@ -21,15 +21,19 @@ def no_client(*args: object, **kwargs: object) -> None:
     raise AssertionError("a client was started")
 
 
-def fake_npm(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
-    """Put a client called npm first on the path: a shell script whose destination folder is `$to`."""
+def fake_client(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -> None:
+    """Put a client of that name first on the path: a shell script whose destination folder is `$to`."""
     folder.mkdir()
-    script = folder / "npm"
+    script = folder / name
     script.write_text(
-        f'#!/bin/sh\nfor a in "$@"; do case $a in --pack-destination=*) to=${{a#*=}};; esac; done\n{body}\n'
+        '#!/bin/sh\nto=.; for a in "$@"; do case $a in --pack-destination=*) to=${a#*=};; esac; done\n' + f"{body}\n"
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+def fake_npm(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    fake_client(folder, monkeypatch, "npm", body)
 
 
 def as_npm(part: Part) -> Part:
@@ -70,6 +74,19 @@ def test_npm_fetches(root: Path, wheels: Path, tiny: Part, tmp_path: Path, monke
     path = fetch.package(as_npm(tiny), progress=False)
     assert path == root / "packages" / "scope-tiny-1.0.0.tgz"
     assert path.is_file()
+
+
+def test_apt_fetches(root: Path, wheels: Path, tiny: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = replace(tiny, source="deb://tiny=1:1.0")
+    fake_client(tmp_path / "bin", monkeypatch, "apt-get", f"cp {next(wheels.iterdir())} $to/tiny.deb")
+    assert fetch.package(part, progress=False) == root / "packages" / "tiny_1%3a1.0_all.deb"
+
+
+@pytest.mark.usefixtures("root")
+def test_apt_without_lists_says_what_to_run(tiny: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_client(tmp_path / "bin", monkeypatch, "apt-get", "echo 'E: Unable to locate package tiny' >&2; exit 100")
+    with pytest.raises(PartUnavailable, match=r"(?s)tiny 1.0 from Debian.*apt-get update.*apt-get download tiny=1.0"):
+        fetch.package(replace(tiny, source="deb://tiny=1.0"), progress=False)
 
 
 @pytest.mark.usefixtures("root")

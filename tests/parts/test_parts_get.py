@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 import pytest
@@ -204,9 +204,9 @@ def test_an_unreachable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert parts.get("hf://org/name@v1") == tmp_path
 
 
-def tgz(path: Path, members: dict[str, bytes | str]) -> Path:
+def tgz(path: Path, members: dict[str, bytes | str], mode: Literal["w:gz", "w:xz"] = "w:gz") -> Path:
     """An npm package; a member whose value is text is a link to it."""
-    with tarfile.open(path, "w:gz") as archive:
+    with tarfile.open(path, mode) as archive:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             if isinstance(content, str):
@@ -216,6 +216,28 @@ def tgz(path: Path, members: dict[str, bytes | str]) -> Path:
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
     return path
+
+
+def deb(path: Path, members: dict[str, bytes | str]) -> Path:
+    """A Debian package: an `ar` archive of three members, the first of an odd size."""
+    data = tgz(path.with_suffix(".data"), members, "w:xz").read_bytes()
+    whole = b"!<arch>\n"
+    for name, content in {"debian-binary": b"2.0", "control.tar.xz": b"no one reads this", "data.tar.xz": data}.items():
+        whole += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content
+        whole += b"\n" * (len(content) % 2)
+    path.write_bytes(whole)
+    return path
+
+
+def test_unpack_reads_a_debian_package(tmp_path: Path) -> None:
+    members: dict[str, bytes | str] = {"./usr/a/1.wav": b"1", "./usr/a/2.wav": "/etc/passwd", "./etc/other": b"3"}
+    package = deb(tmp_path / "p.deb", members | {"./usr/share/doc/p/copyright": b"4"})
+    target = tmp_path / "out"
+    assert unpack(package, target, ("usr/*.wav",)) == [target / "usr/a/1.wav", target / "usr/share/doc/p/copyright"]
+    for cut in (0, 7, 30, 100, len(package.read_bytes()) - 100):
+        (tmp_path / "cut.deb").write_bytes(package.read_bytes()[:cut])
+        with pytest.raises(PartUnavailable, match="is damaged"):
+            unpack(tmp_path / "cut.deb", tmp_path / "other", ("usr/*.wav",))
 
 
 def test_unpack_takes_only_what_matches(tmp_path: Path) -> None:
@@ -229,11 +251,13 @@ def test_unpack_takes_only_what_matches(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/../../../out.txt", "/etc/a/out.txt"])
-@pytest.mark.parametrize("suffix", ["tgz", "whl"])
+@pytest.mark.parametrize("suffix", ["tgz", "whl", "deb"])
 def test_unpack_does_not_leave_its_folder(suffix: str, name: str, tmp_path: Path) -> None:
     package = tmp_path / f"p.{suffix}"
     if suffix == "tgz":
         tgz(package, {f"package/{name}": b"1"})
+    elif suffix == "deb":
+        deb(package, {f"./{name}": b"1"})
     else:
         with zipfile.ZipFile(package, "w") as wheel:
             wheel.writestr(name, "1")

