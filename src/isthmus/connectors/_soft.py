@@ -13,6 +13,7 @@ from isthmus.errors import BadRecipe
 
 Count = Annotated[int, Field(gt=0)]
 Pool = Literal["shuffle", "average"]
+Text = tuple[Tensor, Tensor] | None  # an instruction's ids and mask, each [B, L]
 Grid = tuple[int, ...]  # how the features lie, row-major: (time,), (height, width) or (frames, height, width)
 
 
@@ -47,27 +48,33 @@ class SoftTokens(nn.Module):
         """What makes the soft tokens: itself. Connectors of other kinds may have a part that does."""
         return self
 
-    def standard(self, features_BND: Tensor) -> Tensor:
-        """The features in units of their own deviation."""
-        return (features_BND.to(self.mean.dtype) - self.mean) / self.std
+    def standard(self, features_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:
+        """The features in units of their own deviation; those that `mask_BN` leaves out are 0."""
+        x = (features_BND.to(self.mean.dtype) - self.mean) / self.std
+        return x if mask_BN is None else x.masked_fill(~mask_BN.unsqueeze(-1), 0)
 
-    def project(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def project(self, features_BND: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Tensor:
         """The soft tokens before they are moved to the LLM's scale, [B, M, D_llm].
 
         Args:
             features_BND: as the encoder gives them.
             text: for a connector that `reads`: the instruction's ids and mask, each [B, L].
+            mask_BN: true for the features that hold something; the first ones of a medium. None: all do.
         """
         raise NotImplementedError
 
-    def forward(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Soft tokens [B, M, D_llm]."""
-        return self.project(features_BND, text) * self.gain + self.offset
+    def forward(self, features_BND: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Tensor:
+        """Soft tokens [B, M, D_llm]; of those, `keep` says which stand in the text."""
+        return self.project(features_BND, text, mask_BN) * self.gain + self.offset
+
+    def keep(self, kept_B: Tensor) -> Tensor:
+        """Which soft tokens hold something, [B, M], of media whose first `kept_B` features do: all of them."""
+        return torch.ones(len(kept_B), self.num_tokens, dtype=torch.bool, device=kept_B.device)
 
     def join(self, llm: nn.Module, sight: Any, kind: str) -> None:
         """A token-level connector has nothing inside the LLM."""
 
-    def look(self, features_BND: Tensor, slots_BT: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Any:
+    def look(self, features_BND: Tensor, slots_BT: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Any:
         """What its layers inside the LLM would look at: nothing."""
         return None
 
@@ -84,7 +91,7 @@ class Fewer(nn.Module):
 
     def __init__(self, grid: Grid, tokens: int | None, pool: Pool) -> None:
         super().__init__()
-        N = math.prod(grid)
+        self.features = N = math.prod(grid)
         self.still, self.plane = grid[:-2], grid[-2:]  # frames are never joined
         ratios = [r for r in range(1, max(self.plane) + 1) if all(side % r == 0 for side in self.plane)]
         fits = {N // r ** len(self.plane): r for r in ratios}
@@ -94,6 +101,11 @@ class Fewer(nn.Module):
             raise BadRecipe(f"tokens: {tokens} does not divide {N} features. Possible: {known}")
         self.ratio, self.average = fits[self.num_tokens], pool == "average"
         self.widen = 1 if self.average else self.ratio ** len(self.plane)
+
+    def keep(self, kept_B: Tensor) -> Tensor:
+        """Which tokens hold something, [B, M], where the first `kept_B` features do."""
+        places = torch.arange(self.num_tokens, device=kept_B.device)
+        return places * (self.features // self.num_tokens) < kept_B.unsqueeze(1)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """[B, N, D] -> [B, M, D * widen]."""

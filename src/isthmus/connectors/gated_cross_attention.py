@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from isthmus.connectors._options import SIZES
 from isthmus.connectors._sight import Sight, layers
-from isthmus.connectors._soft import Count, Grid, SoftTokens, split
+from isthmus.connectors._soft import Count, Grid, SoftTokens, Text, split
 from isthmus.errors import BadRecipe
 from isthmus.options import problems
 from isthmus.registry import find
@@ -123,11 +123,17 @@ class Connector(nn.Module):
         for number, layer in enumerate(own):
             layer.register_forward_pre_hook(Insert(self.blocks[number], sight, kind, number), with_kwargs=True)
 
-    def forward(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def keep(self, kept_B: Tensor) -> Tensor:
+        """The marker always stands in the text, [B, 1]."""
+        return torch.ones(len(kept_B), 1, dtype=torch.bool, device=kept_B.device)
+
+    def forward(self, features_BND: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Tensor:
         """The marker for each medium, [B, 1, D_llm]."""
         return self.marker.expand(len(features_BND), -1, -1)
 
-    def look(self, features_BND: Tensor, slots_BT: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Seen | None:
+    def look(
+        self, features_BND: Tensor, slots_BT: Tensor, text: Text = None, mask_BN: Tensor | None = None
+    ) -> Seen | None:
         """Keys and values of all media, in the order of their rows. `slots_BT` is true where a marker stands."""
         if not len(features_BND) and not self.everywhere:
             return None
@@ -136,7 +142,7 @@ class Connector(nn.Module):
         which_BT = slots_BT.cumsum(1) - 1
         if not most:
             return Seen([], [], None, which_BT >= 0)
-        m = self.soft(features_BND, text) if self.soft else features_BND.to(self.marker.dtype)
+        m = self.soft(features_BND, text, mask_BN) if self.soft else features_BND.to(self.marker.dtype)
         n = torch.arange(most, device=slots_BT.device)
         place_Bn = (counts_B.cumsum(0) - counts_B).unsqueeze(1) + n  # of a row's media among all of them
         place_Bn = place_Bn.where(n < counts_B.unsqueeze(1), 0)
@@ -144,6 +150,9 @@ class Connector(nn.Module):
         blocks: Any = self.blocks
         keys, values = zip(*(block.remember(rows) for block in blocks), strict=True)
         mask = (which_BT.unsqueeze(-1) == n).repeat_interleave(m.shape[1], -1)
+        if mask_BN is not None:
+            hold = self.soft.keep(mask_BN.sum(1)) if self.soft else mask_BN
+            mask = mask & hold[place_Bn].flatten(1).unsqueeze(1)
         return Seen(list(keys), list(values), mask.unsqueeze(1), which_BT >= 0)
 
 

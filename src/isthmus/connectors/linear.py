@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from isthmus.connectors._soft import Count, Fewer, Grid, Pool, SoftTokens
+from isthmus.connectors._soft import Count, Fewer, Grid, Pool, SoftTokens, Text
 
 ABOUT = "one linear layer, on each feature or on features joined into fewer tokens"
 
@@ -31,6 +31,10 @@ class Connector(SoftTokens):
         self.num_tokens = self.fewer.num_tokens
         self.linear = nn.Linear(width * self.fewer.widen, llm_width)
 
-    def project(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def project(self, features_BND: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Tensor:
         """W Z + b, [B, M, D_llm]."""
-        return self.linear(self.fewer(self.standard(features_BND)))  # type: ignore[no-any-return]
+        return self.linear(self.fewer(self.standard(features_BND, mask_BN)))  # type: ignore[no-any-return]
+
+    def keep(self, kept_B: Tensor) -> Tensor:
+        """As many soft tokens as the features that hold something fill, [B, M]."""
+        return self.fewer.keep(kept_B)

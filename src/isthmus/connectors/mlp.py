@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from isthmus.connectors._soft import Count, Fewer, Grid, Pool, SoftTokens
+from isthmus.connectors._soft import Count, Fewer, Grid, Pool, SoftTokens, Text
 from isthmus.errors import BadRecipe
 
 ABOUT = "two linear layers with GELU, on each feature or on features joined into fewer tokens"
@@ -43,7 +43,11 @@ class Connector(SoftTokens):
         self.linear_1 = nn.Linear(width * self.fewer.widen, hidden)
         self.linear_2 = nn.Linear(hidden, llm_width)
 
-    def project(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def project(self, features_BND: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Tensor:
         """W2 GELU(W1 Z + b1) + b2, [B, M, D_llm]."""
-        x = self.fewer(self.standard(features_BND))
+        x = self.fewer(self.standard(features_BND, mask_BN))
         return self.linear_2(nn.functional.gelu(self.linear_1(x)))  # type: ignore[no-any-return]
+
+    def keep(self, kept_B: Tensor) -> Tensor:
+        """As many soft tokens as the features that hold something fill, [B, M]."""
+        return self.fewer.keep(kept_B)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isthmus.connectors._soft import Count, Grid, SoftTokens
+from isthmus.connectors._soft import Count, Grid, SoftTokens, Text
 from isthmus.errors import BadRecipe
 
 ABOUT = "learnable queries with cross-attention to the features every second layer; may read the instruction too"
@@ -88,18 +88,19 @@ class Connector(SoftTokens):
         self.queries = nn.Parameter(torch.randn(1, tokens, hidden) * 0.02)
         self.linear = nn.Linear(hidden, llm_width)
 
-    def project(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def project(self, features_BND: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Tensor:
         """What the queries found, projected to the LLM's width, [B, M, D_llm]."""
-        x_BND = self.standard(features_BND)
+        x_BND = self.standard(features_BND, mask_BN)
         queries = self.queries.expand(len(x_BND), -1, -1)
         if not len(x_BND):
             return self.linear(queries)  # type: ignore[no-any-return]
+        media = {"encoder_hidden_states": x_BND, "encoder_attention_mask": mask_BN}
         if not self.reads:
-            found = self.qformer(query_embeds=queries, encoder_hidden_states=x_BND)
+            found = self.qformer(query_embeds=queries, **media)
         else:
             if text is None:
                 raise BadRecipe("this Q-Former reads the instruction, and none was given")
             ids, mask = (part[:, : self.positions] for part in text)
             mask = torch.cat([mask.new_ones(queries.shape[:2]), mask], 1)
-            found = self.qformer(input_ids=ids, attention_mask=mask, query_embeds=queries, encoder_hidden_states=x_BND)
+            found = self.qformer(input_ids=ids, attention_mask=mask, query_embeds=queries, **media)
         return self.linear(found.last_hidden_state[:, : self.num_tokens])  # type: ignore[no-any-return]

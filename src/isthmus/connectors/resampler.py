@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from isthmus.connectors._soft import Count, Grid, SoftTokens, split
+from isthmus.connectors._soft import Count, Grid, SoftTokens, Text, split
 
 ABOUT = "learnable latents that attend to the features and themselves; a time embedding for each frame of a video"
 Act = Literal["gelu", "relu"]
@@ -56,15 +56,18 @@ class Connector(SoftTokens):
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, llm_width) if out else nn.Identity()
 
-    def project(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def project(self, features_BND: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Tensor:
         """The latents after the last layer, projected, [B, M, D_llm]."""
-        x = self.standard(features_BND)
+        x = self.standard(features_BND, mask_BN)
+        mask = None
+        if mask_BN is not None:  # the latents see each other as well
+            mask = torch.cat([mask_BN, mask_BN.new_ones(len(x), self.num_tokens)], 1)[:, None, None]
         if self.time is not None:
             B, N, D = x.shape
             x = (x.view(B, self.frames, N // self.frames, D) + self.time).view(B, N, D)
         z_BMD = self.latents.expand(len(x), -1, -1)
         for layer in self.layers:
-            z_BMD = layer(x, z_BMD)
+            z_BMD = layer(x, z_BMD, mask)
         return self.linear(self.norm(z_BMD))  # type: ignore[no-any-return]
 
 
@@ -82,11 +85,11 @@ class Layer(nn.Module):
         up, down = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
         self.ffn = nn.Sequential(nn.LayerNorm(width), up, between, down)
 
-    def forward(self, x_BND: Tensor, z_BMD: Tensor) -> Tensor:
+    def forward(self, x_BND: Tensor, z_BMD: Tensor, mask: Tensor | None = None) -> Tensor:
         """The latents [B, M, D] after they looked at the features [B, N, D]."""
         z = self.norm_z(z_BMD)
         both = torch.cat([self.norm_x(x_BND), z], 1)
         q, k, v = (split(part, self.heads) for part in (self.q(z), self.k(both), self.v(both)))
-        seen = nn.functional.scaled_dot_product_attention(self.norm_q(q), self.norm_k(k), v)
+        seen = nn.functional.scaled_dot_product_attention(self.norm_q(q), self.norm_k(k), v, attn_mask=mask)
         z_BMD = z_BMD + self.o(seen.transpose(1, 2).flatten(2))
         return z_BMD + self.ffn(z_BMD)  # type: ignore[no-any-return]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from isthmus.connectors._sight import Sight, layers
-from isthmus.connectors._soft import Count, Grid, SoftTokens
+from isthmus.connectors._soft import Count, Grid, SoftTokens, Text
 from isthmus.connectors.gated_cross_attention import inner
 from isthmus.errors import BadRecipe
 
@@ -95,22 +95,31 @@ class Connector(nn.Module):
             if self.ends is not None and not self.ends.is_meta:  # ordinary tokens' size
                 self.ends.mul_(llm.get_input_embeddings().weight.std() / 0.02)
 
-    def forward(self, features_BND: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def keep(self, kept_B: Tensor) -> Tensor:
+        """The memory's own tokens that hold something, and those that begin and end the medium, [B, M + 2]."""
+        own = self.memory.keep(kept_B)
+        return own if self.ends is None else nn.functional.pad(own, (1, 1), value=True)
+
+    def forward(self, features_BND: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Tensor:
         """Soft tokens between those that begin and end a medium, [B, M + 2, D_llm]."""
-        soft: Tensor = self.memory(features_BND, text)
+        soft: Tensor = self.memory(features_BND, text, mask_BN)
         if self.ends is None:
             return soft
         begin, end = self.ends[:, None, None].expand(-1, len(soft), -1, -1)
         return torch.cat([begin, soft, end], 1)
 
-    def look(self, features_BND: Tensor, slots_BT: Tensor, text: tuple[Tensor, Tensor] | None = None) -> Seen | None:
+    def look(
+        self, features_BND: Tensor, slots_BT: Tensor, text: Text = None, mask_BN: Tensor | None = None
+    ) -> Seen | None:
         """Which tokens are a medium's. `slots_BT` is true in its slots, which lie side by side."""
         if not len(features_BND):
             return None
-        media_BT = slots_BT
-        if self.ends is not None:
-            media_BT = slots_BT & ((slots_BT.cumsum(1) - 1) % self.num_tokens != self.num_tokens - 1)
-        flat = media_BT.flatten()
+        flat = slots_BT.flatten()
+        if self.ends is not None:  # the last slot of each medium is not its own
+            flat, lengths = flat.clone(), torch.full((len(features_BND),), self.num_tokens, device=flat.device)
+            if mask_BN is not None:
+                lengths = self.keep(mask_BN.sum(1)).sum(1)
+            flat[slots_BT.flatten().nonzero()[lengths.cumsum(0) - 1, 0]] = False
         return Seen(flat.nonzero()[:, 0], (~flat).nonzero()[:, 0])
 
 

@@ -21,6 +21,8 @@ from torch import Tensor
 from isthmus.errors import BadData
 from isthmus.types import IGNORE_INDEX, Sample
 
+Slots = str | tuple[str, int]  # a medium of this kind, with as many slots as usual or as said
+
 # Whether control tokens are parsed is a switch inside the tokenizer: a second thread must not find it turned.
 _TOKENIZING = threading.Lock()
 
@@ -69,7 +71,7 @@ class Template:
 
     tokenizer: Any
     placeholders: dict[str, int]
-    tokens: dict[str, int]  # kind -> soft tokens of one medium
+    tokens: dict[str, int]  # kind -> soft tokens of one piece of a medium
     frame: Frame = Frame()
 
     def control(self, text: str) -> list[int]:
@@ -85,12 +87,13 @@ class Template:
             found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=split_special_tokens)
         return list(found.input_ids)
 
-    def prefix(self, kinds: Iterable[str], first: bool = True) -> list[int]:
-        """What stands before a question about media of these kinds; `first` in the conversation or not."""
+    def prefix(self, media: Iterable[Slots], first: bool = True) -> list[int]:
+        """What stands before a question about these media; `first` in the conversation or not."""
         frame, slots = self.frame, []
-        for kind in kinds:
+        for medium in media:
+            kind, count = (medium, self.tokens[medium]) if isinstance(medium, str) else medium
             before, after = map(self.control, frame.medium)
-            slots += before + [self.placeholders[kind]] * self.tokens[kind] + after
+            slots += before + [self.placeholders[kind]] * count + after
         return (
             self.control((frame.start if first else "") + frame.user)
             + slots
@@ -125,14 +128,15 @@ class Row:
     segments: list[int]
 
 
-def pack(sample: Sample, template: Template) -> Row:
+def pack(sample: Sample, template: Template, media: Iterable[Slots] | None = None) -> Row:
     """The sample's media once, then its turns, which do not see each other.
 
+    `media` says how many slots each takes, where that is not what its kind usually does.
     Raises `BadData` naming a sample in which nothing is supervised: no turns, or a turn without an answer.
     """
     if not sample.turns or not all(turn.answer.strip() for turn in sample.turns):
         raise BadData(f"sample {sample.id}: no answer to learn from. Give every turn an answer, or leave it out")
-    ids = template.prefix(medium.kind for medium in sample.media)
+    ids = template.prefix((medium.kind for medium in sample.media) if media is None else media)
     start = len(ids)
     labels, positions, segments = [IGNORE_INDEX] * start, list(range(start)), [0] * start
     for number, turn in enumerate(sample.turns, 1):

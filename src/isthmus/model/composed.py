@@ -15,10 +15,13 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from isthmus.connectors._sight import Pinned, Sight
 from isthmus.errors import MergeError
+from isthmus.model import encoding
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.merge import merge
 from isthmus.registry import find
 from isthmus.types import IGNORE_INDEX
+
+OWN = ("media", "features", "texts", "valid")  # arguments that are ours, and belong to the step that reads them
 
 
 class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
@@ -55,9 +58,12 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """The LLM's head."""
         return self.llm.get_output_embeddings()  # type: ignore[no-any-return]
 
-    def encode(self, kind: str, media: Tensor) -> Tensor:
-        """Features [N, F, D_enc] of preprocessed media of one kind (images: pixels [N, 3, H, W])."""
-        return find("isthmus.encoders", self.config.encoders[kind]["name"]).encode(self.encoders[kind], media)  # type: ignore[no-any-return]
+    def encode(self, kind: str, media: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Features [N, F, D_enc] of prepared pieces of one kind (images: pixels [N, 3, H, W]).
+
+        `valid` [N] says how many units of each are no padding; see `encoders`.
+        """
+        return encoding.encode(self.config, kind, self.encoders[kind], media, valid)
 
     def read(
         self,
@@ -65,6 +71,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         media: dict[str, Tensor] | None = None,
         features: dict[str, Tensor] | None = None,
         texts: dict[str, tuple[Tensor, Tensor]] | None = None,
+        valid: dict[str, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Embeddings [B, T, D] of the text, with soft tokens merged into its slots, and what layers in the LLM see.
 
@@ -72,16 +79,22 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """
         if unknown := {*(media or {}), *(features or {})} - set(self.connectors):
             raise MergeError(f"this model takes {', '.join(self.connectors) or 'no media'}, not {', '.join(unknown)}")
-        features = dict(features or {}) | {kind: self.encode(kind, raw) for kind, raw in (media or {}).items()}
+        valid = valid or {}
+        features = dict(features or {}) | {k: self.encode(k, raw, valid.get(k)) for k, raw in (media or {}).items()}
         x = self.get_input_embeddings()(input_ids.masked_fill(self._slots(input_ids), 0))  # any id in the vocabulary
         now = {}
         for kind, token in self.config.placeholders.items():
             connect: Any = self.connectors[kind]
             slots = input_ids == token
-            own = (features.get(kind, x.new_zeros(0, 1, 1)), *([texts[kind]] if texts and kind in texts else []))
-            soft = connect(*own) if kind in features else x.new_zeros(0, connect.num_tokens, x.shape[-1])
-            x = merge(x, soft, slots, kind)
-            if (seen := connect.look(own[0], slots, *own[1:])) is not None:
+            own, text = features.get(kind, x.new_zeros(0, 1, 1)), texts.get(kind) if texts else None
+            mask = keep = None
+            if kind in valid:
+                kept = encoding.kept(self.config, kind, valid[kind])
+                mask = torch.arange(own.shape[1], device=own.device) < kept.unsqueeze(1)
+                keep = connect.keep(kept)
+            soft = connect(own, text, mask) if kind in features else x.new_zeros(0, connect.num_tokens, x.shape[-1])
+            x = merge(x, soft, slots, kind, keep)
+            if (seen := connect.look(own, slots, text, mask)) is not None:
                 now[kind] = seen
         return x, now
 
@@ -96,6 +109,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         texts: dict[str, tuple[Tensor, Tensor]] | None = None,
+        valid: dict[str, Tensor] | None = None,
         seen: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
@@ -103,7 +117,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
         Args:
             input_ids: [B, T], placeholders already expanded to one id per soft token.
-            media: kind -> preprocessed media of the whole batch in reading order (images: [N, 3, H, W]).
+            media: kind -> prepared pieces of the whole batch in reading order (images: [N, 3, H, W]).
             features: kind -> what `encode` made of them [N, F, D_enc]; in place of `media`.
             inputs_embeds: [B, T, D], in place of `input_ids` and media.
             attention_mask: [B, T], or [B, 1, T, T] for packed samples (added to the attention's scores).
@@ -112,6 +126,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
                 loss looks and are not returned.
             logits_to_keep: as in transformers: 0 for all positions, n for the last n, or their indices.
             texts: kind -> (ids, mask), each [N, L]: what a connector that `reads` is asked about each medium.
+            valid: kind -> how many units of each piece are no padding [N], for kinds whose media differ in length.
             seen: an earlier pass's `seen` attribute, for tokens that continue its text with its cache.
 
         Raises:
@@ -119,7 +134,8 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """
         if "encoder_outputs" in kwargs:  # an encoder-decoder LLM has read the input already
             return self.llm(attention_mask=attention_mask, labels=labels, **kwargs)
-        x, now = (inputs_embeds, {}) if inputs_embeds is not None else self.read(input_ids, media, features, texts)  # type: ignore[arg-type]
+        own = (input_ids, media, features, texts, valid)
+        x, now = (inputs_embeds, {}) if inputs_embeds is not None else self.read(*own)  # type: ignore[arg-type]
         if seen:
             now = {kind: later for kind, old in seen.items() if (later := old.later(x.shape[1])) is not None}
         kwargs |= {"inputs_embeds": x, "attention_mask": _scores(attention_mask, x)}
@@ -135,9 +151,10 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         texts: dict[str, tuple[Tensor, Tensor]] | None = None,
+        valid: dict[str, Tensor] | None = None,
     ) -> Tensor:
         """What a decoder-only LLM's head would see at every position [B, T, D]; arguments as for `forward`."""
-        x, now = self.read(input_ids, features=features, texts=texts)
+        x, now = self.read(input_ids, features=features, texts=texts, valid=valid)
         with self.sight.show(now):
             decoded = self.llm.get_decoder()(
                 inputs_embeds=x, attention_mask=_scores(attention_mask, x), position_ids=position_ids, use_cache=False
@@ -155,7 +172,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
         """Media belong to the steps that see their placeholders: the first, and without a cache every one."""
-        own = {name: kwargs.pop(name, None) for name in ("media", "features", "texts")}
+        own = {name: kwargs.pop(name, None) for name in OWN}
         seen = kwargs.pop("seen", None)
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
         step = inputs.get("input_ids")
@@ -178,7 +195,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """An encoder-decoder LLM reads the input, media among it, once."""
         if not self.config.is_encoder_decoder or model_kwargs.get("encoder_outputs") is not None:
             return model_kwargs
-        own = {name: model_kwargs.pop(name, None) for name in ("media", "features", "texts")}
+        own = {name: model_kwargs.pop(name, None) for name in OWN}
         x, now = self.read(inputs_tensor, **own)
         with self.sight.show(now):
             encoded = self.llm.get_encoder()(inputs_embeds=x, attention_mask=model_kwargs.get("attention_mask"))
@@ -195,27 +212,37 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     ) -> tuple[Tensor | None, dict[str, Any]]:
         """Beams and several returns repeat each row; its media, of every kind, are repeated with it."""
         if expand_size > 1 and input_ids is not None:
-            for name in ("media", "features"):
+            rows = {kind: self._pieces(kind, kwargs, input_ids) for kind in self.config.placeholders}
+            for name in OWN:
                 if kwargs.get(name):
-                    kwargs[name] = {k: self._repeat(k, v, input_ids, expand_size) for k, v in kwargs[name].items()}
-            if texts := kwargs.get("texts"):
-                kwargs["texts"] = {
-                    kind: tuple(self._repeat(kind, part, input_ids, expand_size) for part in both)
-                    for kind, both in texts.items()
-                }
+                    kwargs[name] = {k: _repeated(v, rows[k], expand_size) for k, v in kwargs[name].items()}
         return super()._expand_inputs_for_generation(  # type: ignore[no-any-return]
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **kwargs
         )
 
-    def _repeat(self, kind: str, media: Tensor, input_ids: Tensor, times: int) -> Tensor:
-        slots = (input_ids == self.config.placeholders[kind]).sum(1)
-        per_row = (slots // self.connectors[kind].num_tokens).tolist()
-        if sum(per_row) != len(media):
-            raise MergeError(f"{kind}: the text has slots for {sum(per_row)} media, {len(media)} were given")
-        return torch.cat([row.repeat(times, *[1] * (media.dim() - 1)) for row in torch.split(media, per_row)])
+    def _pieces(self, kind: str, inputs: dict[str, Any], input_ids: Tensor) -> list[int]:
+        """How many pieces of one kind belong to each row of the text."""
+        given = [inputs[name][kind] for name in ("media", "features") if inputs.get(name) and kind in inputs[name]]
+        slots, count = (input_ids == self.config.placeholders[kind]).sum(1), len(given[0]) if given else 0
+        lengths = slots.new_full((count,), self.connectors[kind].num_tokens)
+        if kind in (inputs.get("valid") or {}):
+            keep: Any = self.connectors[kind].keep
+            lengths = keep(encoding.kept(self.config, kind, inputs["valid"][kind])).sum(1)
+        ends = lengths.cumsum(0)
+        until = torch.searchsorted(ends, slots.cumsum(0), right=True)  # pieces whose slots end in a row or before it
+        if int(slots.sum()) != int(lengths.sum()) or int(until[-1]) != count:
+            raise MergeError(f"{kind}: {int(slots.sum())} slots in the text, {int(lengths.sum())} of {count} media")
+        return until.diff(prepend=until.new_zeros(1)).tolist()
 
     def _slots(self, input_ids: Tensor) -> Tensor:
         return torch.isin(input_ids, input_ids.new_tensor(list(self.config.placeholders.values())))
+
+
+def _repeated(own: Any, rows: list[int], times: int) -> Any:
+    """What belongs to each row (a tensor, or a pair of them), repeated with its row."""
+    if isinstance(own, tuple):
+        return tuple(_repeated(part, rows, times) for part in own)
+    return torch.cat([row.repeat(times, *[1] * (own.dim() - 1)) for row in torch.split(own, rows)])
 
 
 def _scores(mask: Tensor | None, x: Tensor) -> Tensor | None:
@@ -231,17 +258,16 @@ def family(config: Any) -> Any:
 def encoder(config: IsthmusConfig, kind: str) -> Any:
     """An encoder without its weights; a file gives `build(config)` where `AutoModel` does not know its model."""
     own = getattr(config, f"{kind}_config")
-    module = find("isthmus.encoders", config.encoders[kind]["name"])
+    module = encoding.module(config, kind)
     return module.build(own) if hasattr(module, "build") else AutoModel.from_config(own, trust_remote_code=False)
 
 
 def connector(config: IsthmusConfig, kind: str) -> nn.Module:
     """A fresh connector of the configured name for one kind of media."""
-    encoder, own = config.encoders[kind], getattr(config, f"{kind}_config")
-    grid = find("isthmus.encoders", encoder["name"]).grid(own, encoder["size"])
+    widths = (getattr(config, f"{kind}_config").hidden_size, config.get_text_config().hidden_size)
     options = dict(config.connectors[kind])
     module = find("isthmus.connectors", options.pop("name"))
-    return module.Connector(grid, own.hidden_size, config.get_text_config().hidden_size, **options)  # type: ignore[no-any-return]
+    return module.Connector(encoding.grid(config, kind), *widths, **options)  # type: ignore[no-any-return]
 
 
 def supervised_loss(hidden_BTD: Tensor, head: nn.Module, labels_BT: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
 
     Args:
         llm_config: the LLM's own configuration.
-        image_config, audio_config: the encoder's own configuration; that of a kind is `<kind>_config`.
+        image_config, audio_config, ...: the encoder's own configuration; that of a kind is `<kind>_config`.
         encoders: kind -> {"name": file in `encoders/`, "size": pixels, or frames of a spectrum}.
         connectors: kind -> {"name": file in `connectors/`, and its options}.
         placeholders: kind -> token id that holds a slot. It lies outside the LLM's vocabulary, whose embeddings
@@ -30,11 +30,17 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
         "llm_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
         "image_config": SubConfigSpec(config_class=AutoConfig, model_type="dinov2", optional=True),
         "audio_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen2_audio_encoder", optional=True),
+        "video_config": SubConfigSpec(config_class=AutoConfig, model_type="videomae", optional=True),
+        "points_config": SubConfigSpec(config_class=AutoConfig, model_type="dinov2", optional=True),
+        "series_config": SubConfigSpec(config_class=AutoConfig, model_type="patchtst", optional=True),
     }
 
     llm_config: dict[str, Any] | PreTrainedConfig | None = None
     image_config: dict[str, Any] | PreTrainedConfig | None = None
     audio_config: dict[str, Any] | PreTrainedConfig | None = None
+    video_config: dict[str, Any] | PreTrainedConfig | None = None
+    points_config: dict[str, Any] | PreTrainedConfig | None = None
+    series_config: dict[str, Any] | PreTrainedConfig | None = None
     encoders: dict[str, Any] = field(default_factory=dict)
     connectors: dict[str, Any] = field(default_factory=dict)
     placeholders: dict[str, int] = field(default_factory=dict)

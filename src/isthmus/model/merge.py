@@ -7,22 +7,25 @@ from torch import Tensor
 from isthmus.errors import MergeError
 
 
-def merge(embeds_BTD: Tensor, soft_NMD: Tensor, slots_BT: Tensor, kind: str) -> Tensor:
+def merge(embeds_BTD: Tensor, soft_NMD: Tensor, slots_BT: Tensor, kind: str, keep_NM: Tensor | None = None) -> Tensor:
     """Embeddings with the soft tokens of one kind of media in their slots, in reading order.
 
     Args:
         embeds_BTD: the text's embeddings.
         soft_NMD: M soft tokens for each of N media of the batch.
         slots_BT: true where the placeholder of this kind stands.
+        keep_NM: which soft tokens of each medium stand in the text; None: all.
 
     Raises:
-        MergeError: when the slots are not exactly N x M.
+        MergeError: when the slots are not exactly as many as these soft tokens.
     """
     N, M, _ = soft_NMD.shape
+    soft_SD = soft_NMD.flatten(0, 1) if keep_NM is None else soft_NMD[keep_NM]
     slots = int(slots_BT.sum())
-    if slots != N * M:
+    if slots != len(soft_SD):
         raise MergeError(
-            f"{kind}: {slots} slots in the text, {N * M} soft tokens ({N} media x {M})."
+            f"{kind}: {slots} slots in the text, {len(soft_SD)} soft tokens ({N} media x {M}"
+            f"{'' if keep_NM is None else ' at most'})."
             " Was the text truncated, or made by a processor of another model?"
         )
-    return embeds_BTD.masked_scatter(slots_BT.unsqueeze(-1), soft_NMD.to(embeds_BTD.dtype))
+    return embeds_BTD.masked_scatter(slots_BT.unsqueeze(-1), soft_SD.to(embeds_BTD.dtype))

@@ -1,0 +1,49 @@
+"""What an encoder of the configuration gives for a kind of media: how its features lie, which of them hold something.
+
+A medium is prepared as one piece or several (a window of a long sound, a tile of a picture), each encoded by itself.
+An encoder of pictures can serve video: it sees the frames of a clip one by one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isthmus.registry import find
+
+FRAMES = 8  # of a clip that an encoder of pictures sees, by default
+
+
+def module(config: Any, kind: str) -> Any:
+    """The file in `encoders/` that reads this kind of media."""
+    return find("isthmus.encoders", config.encoders[kind]["name"])
+
+
+def framed(config: Any, kind: str) -> bool:
+    """Whether an encoder of pictures sees the frames of clips."""
+    return kind == "video" and module(config, kind).KIND == "image"
+
+
+def grid(config: Any, kind: str) -> tuple[int, ...]:
+    """How the features of one piece lie; their number is the product."""
+    own: tuple[int, ...] = module(config, kind).grid(getattr(config, f"{kind}_config"), config.encoders[kind]["size"])
+    return (config.encoders[kind].get("frames", FRAMES), *own) if framed(config, kind) else own
+
+
+def encode(config: Any, kind: str, encoder: Any, media: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Features [K, N, D] of K prepared pieces; see `encoders` for `valid`."""
+    if framed(config, kind):
+        return module(config, kind).encode(encoder, media.flatten(0, 1)).unflatten(0, media.shape[:2]).flatten(1, 2)  # type: ignore[no-any-return]
+    more = () if valid is None else (valid,)
+    return module(config, kind).encode(encoder, media, *more)  # type: ignore[no-any-return]
+
+
+def kept(config: Any, kind: str, valid: Tensor) -> Tensor:
+    """How many features of each piece hold something, [K], where its first `valid` [K] units are no padding."""
+    own, size = getattr(config, f"{kind}_config"), config.encoders[kind]["size"]
+    count = getattr(module(config, kind), "kept", None)
+    if count is None:
+        return torch.full_like(valid, torch.Size(grid(config, kind)).numel())
+    return valid.new_tensor([count(own, size, int(units)) for units in valid])
