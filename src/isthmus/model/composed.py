@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM,
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from isthmus.connectors._sight import Pinned, Sight
+from isthmus.connectors._soft import Grid
 from isthmus.errors import MergeError
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.merge import merge
@@ -235,13 +236,18 @@ def encoder(config: IsthmusConfig, kind: str) -> Any:
     return module.build(own) if hasattr(module, "build") else AutoModel.from_config(own, trust_remote_code=False)
 
 
+def shape(config: IsthmusConfig, kind: str) -> tuple[Grid, int]:
+    """How an encoder's features lie, and their width D_enc."""
+    encoder, own = config.encoders[kind], getattr(config, f"{kind}_config")
+    module = find("isthmus.encoders", encoder["name"])
+    return module.grid(own, encoder["size"]), module.width(own) if hasattr(module, "width") else own.hidden_size
+
+
 def connector(config: IsthmusConfig, kind: str) -> nn.Module:
     """A fresh connector of the configured name for one kind of media."""
-    encoder, own = config.encoders[kind], getattr(config, f"{kind}_config")
-    grid = find("isthmus.encoders", encoder["name"]).grid(own, encoder["size"])
     options = dict(config.connectors[kind])
     module = find("isthmus.connectors", options.pop("name"))
-    return module.Connector(grid, own.hidden_size, config.get_text_config().hidden_size, **options)  # type: ignore[no-any-return]
+    return module.Connector(*shape(config, kind), config.get_text_config().hidden_size, **options)  # type: ignore[no-any-return]
 
 
 def supervised_loss(hidden_BTD: Tensor, head: nn.Module, labels_BT: Tensor) -> Tensor:
