@@ -284,7 +284,7 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="A local folder with config.json and safetensors.")],
     out: Annotated[Path, typer.Option(help="The new model's folder.")],
 ) -> None:
-    """Turn a released checkpoint (LLaVA, BLIP-2, InstructBLIP, IDEFICS, Qwen2-Audio) into a model folder.
+    """Turn a released LLaVA, BLIP-2, InstructBLIP, IDEFICS, Llama 3.2 Vision or Qwen2-Audio into a model folder.
 
     \b
     Examples:

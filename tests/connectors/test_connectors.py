@@ -91,6 +91,8 @@ def test_options_that_do_not_fit_are_refused(name: str) -> None:
         ("qformer", {"hidden": 30, "heads": 4}, "heads: 4 do not divide a width of 30"),
         ("qformer", {"instruction": True}, "cannot read without `vocab`"),
         ("gated-cross-attention", {"memory": "visual-expert"}, "a token-level connector is needed"),
+        ("gated-cross-attention", {"memory": "resampler", "partial": True}, "keep a token for each feature"),
+        ("gated-cross-attention", {"tokens": 4, "partial": True}, "keep a token for each feature"),
         ("visual-expert", {"memory": "gated_cross_attention"}, "a token-level connector is needed"),
         ("visual-expert", {"tokens": 17}, "does not divide 16 features"),
     ],

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from isthmus.connectors._sight import Sight, layers
+from isthmus.errors import BadRecipe
 from isthmus.registry import find
 
 GRID, WIDTH, LLM_WIDTH, HEADS = (4,), 12, 16, 4
@@ -78,6 +79,12 @@ def test_a_gated_block_is_flamingos(everywhere: bool) -> None:
     first, second = (media[:2], [1, 5]), (media[2:], [3])
     theirs = torch.stack([flamingo(block, y[i], *own, everywhere) for i, own in enumerate((first, second))])
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_heads_that_cannot_share_keys_are_refused() -> None:
+    connector = find("isthmus.connectors", "gated_cross_attention").Connector(GRID, WIDTH, LLM_WIDTH, kv_heads=3)
+    with pytest.raises(BadRecipe, match="kv_heads: 3 do not divide 4 heads"):
+        connector.join(LlamaForCausalLM(CONFIG), Sight(), "image")
 
 
 def test_the_resampler_is_flamingos() -> None:

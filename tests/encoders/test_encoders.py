@@ -19,11 +19,13 @@ from transformers import (
     CLIPVisionModel,
     Dinov2Config,
     Dinov2Model,
+    MllamaVisionConfig,
+    MllamaVisionModel,
     Qwen2AudioEncoder,
     Qwen2AudioEncoderConfig,
 )
 
-from isthmus.errors import PartUnavailable
+from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.registry import find, names
 
 NAMES = names("isthmus.encoders")
@@ -52,11 +54,23 @@ def qwen2_audio() -> Any:
     return Qwen2AudioEncoder(Qwen2AudioEncoderConfig(**sizes, num_mel_bins=8, max_source_positions=16))
 
 
+def mllama() -> Any:
+    sizes = {"attention_heads" if key == "num_attention_heads" else key: value for key, value in SIZES.items()}
+    config = MllamaVisionConfig(
+        **sizes, intermediate_size=32, num_global_layers=1, vision_output_dim=72, intermediate_layers_indices=[0, 2]
+    )
+    model = MllamaVisionModel(config)
+    for weight in model.parameters():  # the gates, zeros when new, among them
+        torch.nn.init.normal_(weight, std=0.2)
+    return model
+
+
 MADE: dict[str, list[Callable[[], Any]]] = {
     "vit-s": [dinov2],
     "clip": [clip_vision, clip],
     "clip-whole": [clip_vision, clip],
     "blip2": [blip2],
+    "mllama": [mllama],
     "qwen2-audio": [qwen2_audio],
 }
 CASES = [(name, make) for name in NAMES for make in MADE[name]]  # a new encoder needs its place in MADE
@@ -78,7 +92,9 @@ def of_vision(name: str) -> bool:
 
 
 def media(module: Any, count: int, size: int) -> torch.Tensor:
-    """Pictures of `size` pixels, or sounds of `size` frames, of which there is one length only."""
+    """Pictures of `size` pixels, or sounds of `size` frames; of sounds and of tiles there is one size only."""
+    if hasattr(module, "pack"):
+        return module.pack(torch.randn(count, 4, 3, 16, 16), torch.tensor([2, 6, 1])[:count])  # type: ignore[no-any-return]
     return torch.randn(count, 3, size, size) if module.KIND == "image" else torch.randn(count, 8, 32)
 
 
@@ -91,12 +107,28 @@ def test_the_number_of_features_is_known_before_it_runs(case: tuple[Any, Any, Pa
         together = module.encode(encoder, several)
         alone = torch.cat([module.encode(encoder, one[None]) for one in several])
     grid = module.grid(encoder.config, several.shape[-1])
-    assert together.shape == (3, math.prod(grid), SIZES["hidden_size"])
+    width = module.width(encoder.config) if hasattr(module, "width") else SIZES["hidden_size"]
+    assert together.shape == (3, math.prod(grid), width)
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_tiles_that_a_picture_does_not_have_are_told() -> None:
+    module, model = find("isthmus.encoders", "mllama"), mllama().eval()
+    tiles, ratios = torch.randn(2, 4, 3, 16, 16), torch.tensor([2, 6])  # one row of two tiles, two rows of two
+    here = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
+    with torch.no_grad():
+        features = module.encode(model, module.pack(tiles, ratios))
+        wanted = model(tiles[:, None], ratios[:, None], here[:, None]).last_hidden_state
+    torch.testing.assert_close(features[..., :-1], wanted.flatten(1, 3))
+    assert features[..., -1].tolist() == here.repeat_interleave(17, 1).tolist()
+    with pytest.raises(BadRecipe, match="size: 24, but this encoder takes tiles of 16 pixels only"):
+        module.grid(model.config, 24)
 
 
 def test_features_are_those_of_the_model_it_takes(case: tuple[Any, Any, Path]) -> None:
     module, model, folder = case
+    if hasattr(module, "pack"):
+        return  # the test above
     some = media(module, 2, 16)
     whole = getattr(model, "vision_model", model)
     with torch.no_grad():

@@ -261,6 +261,138 @@ def test_the_reader_of_instructblip_is_kept(tmp_path: Path) -> None:
     assert mask.sum(1).tolist() == [len(my.reader(text).input_ids) for text in (QUESTION, "is it ?")]
 
 
+def mllama(folder: Path, cross: tuple[int, ...] = (1, 4), layers: int = 6, template: bool = True) -> Any:
+    """Llama 3.2 Vision's proportions: blocks before self-attention layers 1 and 3, and `<|image|>` beyond the head."""
+    heads = ["<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"]
+    made = words(heads, heads[0], heads[1])
+    made.add_special_tokens({"additional_special_tokens": ["<|image|>"]})
+    made.chat_template = "{}" if template else None
+    image = len(made) - 1
+    config = tf.MllamaConfig(
+        text_config=tf.MllamaTextConfig(
+            **LLM | {"num_hidden_layers": layers, "vocab_size": image},
+            num_key_value_heads=2,
+            cross_attention_layers=list(cross),
+            rope_parameters={
+                "rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+            },
+        ),
+        vision_config=tf.MllamaVisionConfig(
+            **{"attention_heads" if key == "num_attention_heads" else key: value for key, value in VISION.items()},
+            num_global_layers=2,
+            vision_output_dim=72,
+            intermediate_layers_indices=[0, 2],
+        ),
+        image_token_index=image,
+    )  # fmt: skip
+    model = tf.MllamaForConditionalGeneration(config)
+    processor = tf.MllamaProcessor(tf.MllamaImageProcessorPil(size={"height": 16, "width": 16}), made)
+    saved(model, processor, folder)
+    return model, processor
+
+
+def blind(model: Any) -> Any:
+    """As Meta's own code has it: a token before the first picture attends to none. transformers masks the MLP alone
+    (https://github.com/huggingface/transformers/issues/39379), so there it attends to every picture, later ones too."""
+    rows: list[Tensor] = []
+
+    def keep(layer: Any, args: Any, kwargs: Any) -> None:
+        rows[:] = [kwargs["full_text_row_masked_out_mask"][:, 0]]
+
+    for layer in model.model.language_model.layers:
+        if hasattr(layer, "cross_attn"):
+            layer.register_forward_pre_hook(keep, with_kwargs=True)
+            layer.cross_attn.register_forward_hook(lambda module, args, out: (out[0] * rows[0], *out[1:]))
+    return model
+
+
+TALL, WIDE, FLAT = picture("red", (14, 40)), picture("blue", (60, 14)), picture("green", (33, 30))  # 3, 4, 4 tiles
+HEAD = "<|start_header_id|>{}<|end_header_id|>\n\n"
+MLLAMA = {
+    "one tile": [Message("user", QUESTION, (picture("red", (16, 12)),))],
+    "several tiles": [Message("user", QUESTION, (TALL,))],
+    "side by side": [Message("user", QUESTION, (TALL, picture("red"), WIDE))],
+    "two turns": [
+        Message("user", "is it ?", (FLAT, picture("red"))), Message("assistant", "yes"),
+        Message("user", QUESTION, (WIDE,)),
+    ],
+    "text first": [
+        Message("system", "please answer"), Message("user", "is it ?"), Message("assistant", "no"),
+        Message("user", QUESTION, (WIDE,)),
+    ],
+    "text alone": [Message("user", QUESTION)],
+}  # fmt: skip
+
+
+def as_text(talk: list[Message]) -> str:
+    """The chat template of Llama-3.2-11B-Vision-Instruct, which gives text alone a dated system message besides."""
+    turns = [f"{HEAD.format(m.role)}{'<|image|>' * len(m.media)}{m.text}<|eot_id|>" for m in talk]
+    return f"<|begin_of_text|>{''.join(turns)}{HEAD.format('assistant')}"
+
+
+def pictures(talk: list[Message]) -> list[Any]:
+    return [medium.source() for message in talk for medium in message.media]
+
+
+@pytest.mark.parametrize("name", MLLAMA)
+def test_mllama(tmp_path: Path, name: str) -> None:
+    model, processor = mllama(tmp_path)
+    mine, my = ours(tmp_path)
+    talk = MLLAMA[name]
+    batch = my.encode([talk])
+    theirs = processor(images=pictures(talk) or None, text=as_text(talk), return_tensors="pt", add_special_tokens=False)
+    assert torch.equal(theirs["input_ids"], batch["input_ids"]), "the prompt is the original's"
+    assert both(blind(model), theirs, mine, batch) < LIMIT
+
+
+def test_mllama_in_a_batch(tmp_path: Path) -> None:
+    model, processor = mllama(tmp_path)
+    mine, my = ours(tmp_path)
+    talks = [MLLAMA[name] for name in ("text first", "side by side", "text alone", "two turns")]
+    batch = my.encode(talks)
+    texts, media = [as_text(talk) for talk in talks], [pictures(talk) for talk in talks]
+    theirs = processor(media, texts, padding=True, padding_side="left", return_tensors="pt", add_special_tokens=False)
+    assert torch.equal(theirs["input_ids"], batch["input_ids"])
+    kept = batch["attention_mask"].bool()
+    with torch.no_grad():
+        wanted, found = blind(model)(**theirs).logits[kept], mine(**batch).logits[kept]
+    assert float((wanted - found).abs().max()) < LIMIT
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_mllama_where_the_picture_is_first_is_transformers_own(tmp_path: Path, several: bool) -> None:
+    model, processor = mllama(tmp_path)
+    mine, my = ours(tmp_path)
+    shown = (WIDE, TALL) if several else (TALL,)
+    raw = [one.source() for one in shown]
+    text = f"{'<|image|>' * len(raw)}<|begin_of_text|>{QUESTION}"
+    theirs = processor(images=raw, text=text, return_tensors="pt", add_special_tokens=False)
+    batch = {"input_ids": theirs["input_ids"], "attention_mask": theirs["attention_mask"]}
+    assert both(model, theirs, mine, batch | {"media": {"image": my.preprocess(shown)}}) < LIMIT
+
+
+def test_a_mllama_without_a_chat_template_is_asked_plainly(tmp_path: Path) -> None:
+    mllama(tmp_path, template=False)
+    _, my = importers.read(tmp_path)
+    assert my.tokenizer.decode(my(QUESTION, TALL)["input_ids"][0]) == f"<|begin_of_text|><|image|>\n{QUESTION}\n"
+
+
+@pytest.mark.parametrize("cross", [(1, 2), (0, 1, 4), (1, 5), (0, 2)])
+def test_mllama_with_blocks_that_do_not_stand_evenly_is_refused(tmp_path: Path, cross: tuple[int, ...]) -> None:
+    mllama(tmp_path, cross)
+    with pytest.raises(PartUnavailable, match="only ones that stand before every k-th"):
+        importers.read(tmp_path)
+
+
+def test_mllama_with_other_tokens_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    _, processor = mllama(tmp_path)
+    processor.tokenizer.add_tokens(["<|more|>"])
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(PartUnavailable, match=r"<\|more\|> lie beyond the LLM's vocabulary"):
+        importers.read(tmp_path)
+
+
 def change(folder: Path, **facts: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | facts))

@@ -5,8 +5,9 @@ Before every k-th decoder layer:
 
     y = y + tanh(a) * CrossAttention(q = norm(y), kv = media);  y = y + tanh(b) * FFN(norm(y))
 
-With a = b = 0 at the start, the LLM answers exactly as before. A token attends to the last medium before it; one that
-has none before it is left as it is. In the text a medium is one marker token, learned too.
+With a = b = 0 at the start, the LLM answers exactly as before. A token attends to the last medium before it, or to the
+last several that stand side by side; one that has none before it is left as it is. In the text a medium is one marker
+token, learned too.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ Style = Literal["idefics", "flamingo"]
 
 @dataclass
 class Seen:
-    """What the blocks look at in one pass: for each block keys and values [B, H, n M, d] of a row's n media; which of
-    them a token may see [B, 1, T, n M] (None: no row has media); and which tokens see any [B, T]."""
+    """What the blocks look at in one pass: for each block keys and values [B, H_kv, n M, d] of a row's n media; which
+    of them a token may see [B, 1, T, n M] (None: no row has media); and which tokens see any [B, T]."""
 
     keys: list[Tensor]
     values: list[Tensor]
@@ -60,11 +61,15 @@ class Connector(nn.Module):
         style: `idefics` normalises by RMS and has SwiGLU (Laurençon et al., 2023, arXiv:2306.16527), `flamingo`
             normalises by LayerNorm and has GELU.
         heads: of the cross-attention; None takes the LLM's.
+        kv_heads: of the keys and values, each shared by heads / kv_heads heads; None takes `heads`.
         head_dim: width of a head; None divides D_llm by `heads`.
         gates: numbers in a gate: one, or one for each of D_llm.
         qk_norm: whether queries and keys are normalised, head by head.
-        everywhere: whether the feed-forward part also acts on tokens that have no medium before them, as released
-            models do. Text alone is then not the LLM's own any more.
+        everywhere: whether the feed-forward part also acts on tokens that have no medium before them, as that of
+            IDEFICS does. Text alone is then not the LLM's own any more.
+        together: whether media whose markers stand side by side are seen together by what follows.
+        partial: whether the last number of a feature says if it is one (above 0) or only fills the grid up and is not
+            to be seen, as those of the encoder `mllama` do.
 
     Raises:
         BadRecipe: for a memory that does not exist or is inside the LLM itself, or options that do not fit.
@@ -84,20 +89,27 @@ class Connector(nn.Module):
         first: int = 0,
         style: Style = "idefics",
         heads: Count | None = None,
+        kv_heads: Count | None = None,
         head_dim: Count | None = None,
         gates: Literal["one", "vector"] = "one",
         qk_norm: bool = False,
         everywhere: bool = False,
+        together: bool = False,
+        partial: bool = False,
     ) -> None:
         super().__init__()
         part: Any = (
             nn.Identity() if memory == "features" else inner(memory, grid, width, llm_width, tokens, **(inside or {}))
         )
+        if partial and memory != "features" and getattr(getattr(part, "fewer", None), "ratio", None) != 1:
+            raise BadRecipe("partial: the memory has to keep a token for each feature, as features, linear and mlp can")
         self.memory, self.memory_width = part, width if memory == "features" else len(part.offset)
         self.marker = nn.Parameter(torch.randn(1, 1, llm_width) * 0.02)
         self.every, self.first, self.everywhere = every, first, everywhere
+        self.together, self.partial = together, partial
         self.shape: dict[str, Any] = {
-            "style": style, "heads": heads, "head_dim": head_dim, "gates": gates, "qk_norm": qk_norm
+            "style": style, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "gates": gates,
+            "qk_norm": qk_norm,
         }  # fmt: skip
         self.blocks = nn.ModuleList()
 
@@ -139,9 +151,9 @@ class Connector(nn.Module):
             return None
         counts_B = slots_BT.sum(1)
         most = int(counts_B.max())
-        which_BT = slots_BT.cumsum(1) - 1
+        last_BT = slots_BT.cumsum(1) - 1  # of the media before a token; -1 where there is none
         if not most:
-            return Seen([], [], None, which_BT >= 0)
+            return Seen([], [], None, last_BT >= 0)
         m = self.soft(features_BND, text, mask_BN) if self.soft else features_BND.to(self.marker.dtype)
         n = torch.arange(most, device=slots_BT.device)
         place_Bn = (counts_B.cumsum(0) - counts_B).unsqueeze(1) + n  # of a row's media among all of them
@@ -149,11 +161,15 @@ class Connector(nn.Module):
         rows = m[place_Bn].flatten(1, 2)
         blocks: Any = self.blocks
         keys, values = zip(*(block.remember(rows) for block in blocks), strict=True)
-        mask = (which_BT.unsqueeze(-1) == n).repeat_interleave(m.shape[1], -1)
+        opens_BT = slots_BT & ~nn.functional.pad(slots_BT, (1, -1)) if self.together else slots_BT
+        first_BT = last_BT.where(opens_BT, -1).cummax(1).values
+        mask = ((first_BT.unsqueeze(-1) <= n) & (n <= last_BT.unsqueeze(-1))).repeat_interleave(m.shape[1], -1)
         if mask_BN is not None:
             hold = self.soft.keep(mask_BN.sum(1)) if self.soft else mask_BN
             mask = mask & hold[place_Bn].flatten(1).unsqueeze(1)
-        return Seen(list(keys), list(values), mask.unsqueeze(1), which_BT >= 0)
+        if self.partial:
+            mask &= (features_BND[..., -1] > 0)[place_Bn].flatten(1).unsqueeze(1)
+        return Seen(list(keys), list(values), mask.unsqueeze(1), last_BT >= 0)
 
 
 def inner(name: str, grid: Grid, width: int, llm_width: int, tokens: int | None, **options: Any) -> Any:
@@ -176,6 +192,7 @@ class Block(nn.Module):
         everywhere: bool,
         style: Style,
         heads: int | None,
+        kv_heads: int | None,
         head_dim: int | None,
         gates: str,
         qk_norm: bool,
@@ -185,11 +202,14 @@ class Block(nn.Module):
         self.heads = heads = config.num_attention_heads if heads is None else heads
         if head_dim is None and width % heads:
             raise BadRecipe(f"heads: {heads} do not divide the LLM's width of {width}. Choose `heads` or `head_dim`")
+        self.kv_heads = kv_heads = heads if kv_heads is None else kv_heads
+        if heads % kv_heads:
+            raise BadRecipe(f"kv_heads: {kv_heads} do not divide {heads} heads")
         head_dim = width // heads if head_dim is None else head_dim
         eps = getattr(config, "rms_norm_eps", 1e-6)
         norm = (lambda size: nn.RMSNorm(size, eps)) if style == "idefics" else nn.LayerNorm
         self.q, self.o = nn.Linear(width, heads * head_dim, bias=False), nn.Linear(heads * head_dim, width, bias=False)
-        self.k, self.v = (nn.Linear(memory_width, heads * head_dim, bias=False) for _ in "kv")
+        self.k, self.v = (nn.Linear(memory_width, kv_heads * head_dim, bias=False) for _ in "kv")
         self.norm_q, self.norm_k = (norm(head_dim) if qk_norm else nn.Identity() for _ in "qk")
         self.norm_attention, self.norm_ffn = norm(width), norm(width)
         self.ffn: nn.Module = SwiGLU(width, getattr(config, "intermediate_size", None) or 4 * width)
@@ -199,24 +219,22 @@ class Block(nn.Module):
         self.gate_attention, self.gate_ffn = (nn.Parameter(torch.zeros(1 if gates == "one" else width)) for _ in "ab")
 
     def remember(self, memory_BND: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, N, d]."""
+        """Keys and values [B, H_kv, N, d]."""
         memory_BND = memory_BND.to(self.k.weight.dtype)
-        return self.norm_k(self._split(self.k(memory_BND))), self._split(self.v(memory_BND))
+        return self.norm_k(split(self.k(memory_BND), self.kv_heads)), split(self.v(memory_BND), self.kv_heads)
 
     def forward(self, y_BTD: Tensor, keys: Tensor | None, values: Tensor | None, mask: Any, sees_BT: Tensor) -> Tensor:
         """The hidden states [B, T, D] after they looked."""
         y, sees = y_BTD.to(self.q.weight.dtype), sees_BT.unsqueeze(-1)
         if keys is not None and values is not None:
-            q = self.norm_q(self._split(self.q(self.norm_attention(y))))
+            q = self.norm_q(split(self.q(self.norm_attention(y)), self.heads))
             # A row of the mask without a key would be NaN; such tokens see all and keep nothing of it.
-            seen = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask | ~sees.unsqueeze(1))
+            mask, shared = mask | ~sees.unsqueeze(1), self.kv_heads != self.heads
+            seen = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=shared)
             y = y + torch.tanh(self.gate_attention) * self.o(seen.transpose(1, 2).flatten(2)).masked_fill(~sees, 0)
         more = torch.tanh(self.gate_ffn) * self.ffn(self.norm_ffn(y))
         y = y + (more if self.everywhere else more.masked_fill(~sees, 0))
         return y.to(y_BTD.dtype)  # type: ignore[no-any-return]
-
-    def _split(self, x_BTD: Tensor) -> Tensor:
-        return split(x_BTD, self.heads)
 
 
 class SwiGLU(nn.Module):

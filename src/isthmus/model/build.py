@@ -104,7 +104,7 @@ def joined(config: IsthmusConfig, llm: Any, encoders: Mapping[str, Any]) -> Isth
         model = IsthmusModel(config)
     model.llm, model.generation_config = llm, llm.generation_config
     for kind, encoder in encoders.items():
-        model.encoders[kind], model.connectors[kind] = encoder, connector(config, kind)
+        model.encoders[kind], model.connectors[kind] = encoder, connector(config, kind, llm)
         model.connectors[kind].join(llm, model.sight, kind)  # type: ignore[operator]
     return model
 

@@ -43,7 +43,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         self.encoders, self.connectors = nn.ModuleDict(), nn.ModuleDict()
         for kind in config.encoders:
             self.encoders[kind] = encoder(config, kind)
-            self.connectors[kind] = connector(config, kind)
+            self.connectors[kind] = connector(config, kind, self.llm)
             self.connectors[kind].join(self.llm, self.sight, kind)  # type: ignore[operator]
         self.post_init()
 
@@ -262,9 +262,9 @@ def encoder(config: IsthmusConfig, kind: str) -> Any:
     return module.build(own) if hasattr(module, "build") else AutoModel.from_config(own, trust_remote_code=False)
 
 
-def connector(config: IsthmusConfig, kind: str) -> nn.Module:
-    """A fresh connector of the configured name for one kind of media."""
-    widths = (getattr(config, f"{kind}_config").hidden_size, config.get_text_config().hidden_size)
+def connector(config: IsthmusConfig, kind: str, llm: Any) -> nn.Module:
+    """A fresh connector of the configured name for one kind of media; its soft tokens are as wide as embeddings."""
+    widths = encoding.width(config, kind), llm.get_input_embeddings().weight.shape[-1]
     options = dict(config.connectors[kind])
     module = find("isthmus.connectors", options.pop("name"))
     return module.Connector(encoding.grid(config, kind), *widths, **options)  # type: ignore[no-any-return]

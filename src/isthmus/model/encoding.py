@@ -32,6 +32,12 @@ def grid(config: Any, kind: str) -> tuple[int, ...]:
     return (config.encoders[kind].get("frames", FRAMES), *own) if framed(config, kind) else own
 
 
+def width(config: Any, kind: str) -> int:
+    """D, the width of the features."""
+    own = getattr(config, f"{kind}_config")
+    return int(module(config, kind).width(own) if hasattr(module(config, kind), "width") else own.hidden_size)
+
+
 def encode(config: Any, kind: str, encoder: Any, media: Tensor, valid: Tensor | None = None) -> Tensor:
     """Features [K, N, D] of K prepared pieces; see `encoders` for `valid`."""
     if framed(config, kind):

@@ -6,8 +6,8 @@ import math
 
 from torch import nn
 
+from isthmus.model import encoding
 from isthmus.model.composed import IsthmusModel
-from isthmus.registry import find
 
 
 def describe(model: IsthmusModel) -> str:
@@ -15,13 +15,13 @@ def describe(model: IsthmusModel) -> str:
     config, lines = model.config, []
     for kind, encoder in config.encoders.items():
         own = getattr(config, f"{kind}_config")
-        features = math.prod(find("isthmus.encoders", encoder["name"]).grid(own, encoder["size"]))
+        grid, width = encoding.grid(config, kind), encoding.width(config, kind)
         connector = model.connectors[kind]
         name = config.connectors[kind]["name"]
         lines += [
             f"{kind} {encoder['size']} x {encoder['size'] if kind == 'image' else own.num_mel_bins}",
             _line(f"encoder    {encoder['name']}", model.encoders[kind], _source(model, f"{kind}.encoder")),
-            f"  |  {features} features, D={own.hidden_size}",
+            f"  |  {math.prod(grid)} features, D={width}",
             _line(f"connector  {name}", connector, ""),
             f"  |  {connector.num_tokens} soft tokens, D={config.get_text_config().hidden_size}",
         ]

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, ProcessorMixin
 
 from isthmus.data.packing import Frame, Template
+from isthmus.encoders import mllama
 from isthmus.errors import BadData
 from isthmus.media import load_image
 from isthmus.parts.weights import SAFE
@@ -166,14 +167,20 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         return ids
 
     def preprocess(self, images: Sequence[Any]) -> Tensor:
-        """Pixels [N, 3, H, W] of images: each an `isthmus.Image`, a path, encoded bytes or a PIL image."""
+        """Pixels [N, 3, H, W] of images: each an `isthmus.Image`, a path, encoded bytes or a PIL image.
+
+        Where the image processor cuts them into tiles, `encoders.mllama.pack` says how these lie.
+        """
         if self.image_processor is None:
             kinds = ", ".join(self.placeholders)
             raise BadData(
                 f"this model takes {kinds}, which the processor cannot prepare yet. Give `media` to the model"
             )
         pictures = [load_image(image.source if isinstance(image, Image) else image) for image in images]
-        return self.image_processor(pictures, return_tensors="pt").pixel_values  # type: ignore[no-any-return]
+        made = self.image_processor(pictures, return_tensors="pt")
+        if "aspect_ratio_ids" in made:  # all pictures are one row's to it
+            return mllama.pack(made.pixel_values[0], made.aspect_ratio_ids[0])
+        return made.pixel_values  # type: ignore[no-any-return]
 
     def decode(self, ids: Tensor | Sequence[int], **kwargs: Any) -> str:
         """The text of token ids [T], without control tokens, placeholders and surrounding space."""

@@ -104,3 +104,11 @@ def ends(tokenizer: Any) -> tuple[str, str]:
 def same(config: Any, names: str) -> dict[str, Any]:
     """The values of a configuration that another one takes by the same names, which spaces separate."""
     return {name: getattr(config, name) for name in names.split()}
+
+
+def move(names: dict[str, str], theirs: nn.Module, ours: nn.Module) -> None:
+    """Weights from the modules of one to those of the other; `names` are ours -> theirs."""
+    for name, old in names.items():
+        target = ours.get_submodule(name)
+        if not isinstance(target, nn.Identity):
+            target.load_state_dict(theirs.get_submodule(old).state_dict())

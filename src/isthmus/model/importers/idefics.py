@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import (
     BitImageProcessorPil,
     CLIPVisionConfig,
@@ -72,7 +71,7 @@ def read(folder: Path) -> _parts.Imported:
     with torch.no_grad():
         connector.marker.copy_(ours.llm.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids(IMAGE)])
         for block, theirs in zip(connector.blocks, model.model.gated_cross_attn_layers, strict=True):
-            _move(BLOCK, theirs, block)
+            _parts.move(BLOCK, theirs, block)
             block.gate_attention.copy_(theirs.alpha_cross_attn.flatten())
             block.gate_ffn.copy_(theirs.alpha_dense.flatten())
         if connector.soft is not None:
@@ -80,7 +79,7 @@ def read(folder: Path) -> _parts.Imported:
             connector.soft.latents.copy_(resampler.latents)
             connector.soft.norm.load_state_dict(resampler.layer_norm.state_dict())
             for layer, theirs in zip(connector.soft.layers, resampler.blocks, strict=True):
-                _move(RESAMPLER, theirs, layer)
+                _parts.move(RESAMPLER, theirs, layer)
     return freeze(ours), _parts.processor(ours, tokenizer, _images(folder), frame(tokenizer))
 
 
@@ -135,13 +134,6 @@ def _options(config: Any) -> dict[str, Any]:
     inside = {"layers": own.resampler_depth, "heads": own.resampler_n_heads, "head_dim": own.resampler_head_dim}
     inside |= {"act": "relu", "qk_norm": own.qk_layer_norms_perceiver, "out": False}
     return options | {"memory": "resampler", "tokens": own.resampler_n_latents, "inside": inside}
-
-
-def _move(names: dict[str, str], theirs: nn.Module, ours: nn.Module) -> None:
-    for name, old in names.items():
-        target = ours.get_submodule(name)
-        if not isinstance(target, nn.Identity):
-            target.load_state_dict(theirs.get_submodule(old).state_dict())
 
 
 def _images(folder: Path) -> Any:
