@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_run
+import torch
 from rich.console import Console
+from transformers import LlamaForCausalLM
 
 from isthmus import compare, compare_run
 from isthmus.compare import Budget, Variant, budgeted, read_variants, with_connector
@@ -25,7 +27,7 @@ from isthmus.evaluate.scoring import Answer, Mark, estimate
 from isthmus.registry import names
 from isthmus.train.cost import Cost, cost
 from isthmus.train.loop import rate
-from isthmus.train.recipe import CONNECTORS, Recipe, load_recipe
+from isthmus.train.recipe import CONNECTORS, Lora, Recipe, load_recipe
 
 QUIET = Console(quiet=True)
 OWN = ("connectors.linear.pool=average",)
@@ -82,8 +84,10 @@ def test_to_the_end_and_the_same_after_being_stopped(
         ("your held-out images", "name"),
     ]
     assert found["cells"][0]["entries"]["mlp"]["difference"] is None
-    assert "hidden: not an option of linear" in page
+    assert "the recipe&#39;s hidden is not taken over" in page
     assert "http" not in page.replace("http-equiv", "")
+    ran = [json.loads((whole / f"mlp-{seed}" / "facts.json").read_text())["stages"] for seed in (0, 1)]
+    assert all(ran[0][stage]["losses"] != ran[1][stage]["losses"] for stage in ran[0])
     assert re.search(r"run 4 of 4: mlp, seed 1", said.file.getvalue())  # type: ignore[attr-defined]
 
     stopped, asked, count = tmp_path / "stopped", compare_run.ask_all, 0
@@ -189,6 +193,21 @@ def test_the_products_of_a_step_are_those_of_the_formula(tiny: Recipe) -> None:
     assert cost(own, timed=False, console=QUIET).flops == {"warm-start": 2 * through + 2 * scored}
 
 
+def test_an_adapters_products_are_counted(tiny: Recipe) -> None:
+    """x A' and its product with B', forward, and backward to both factors of each: six products of S tokens."""
+    stage = tiny.stages[-1]
+    found = []
+    for rank in (4, 8):
+        how = {**stage.train, "llm": Lora(lora=rank, lr=1e-3)}
+        own = tiny.model_copy(update={"stages": [stage.model_copy(update={"train": how})]})
+        found.append(cost(own, timed=False, console=QUIET).flops["instruct"])
+    llm = LlamaForCausalLM.from_pretrained(tiny.model.llm)
+    sizes = sum(sum(m.weight.shape) for name, m in llm.model.named_modules() if isinstance(m, torch.nn.Linear))
+    tokens, rest = divmod(found[1] - found[0], 6 * 4 * sizes)
+    assert rest == 0
+    assert 20 < tokens < 500
+
+
 @pytest.mark.parametrize(("kind", "amount"), [("flops", 1000.0), ("minutes", 1.01)])
 def test_the_budget_is_spent_in_the_last_stage(kind: str, amount: float) -> None:
     recipe = load_recipe("demo", [f"stages.{i}.steps={n}" for i, n in enumerate((10, 5, 7))])
@@ -227,9 +246,17 @@ def test_a_bad_budget(text: str) -> None:
 
 
 def test_the_recipes_options_go_to_those_that_have_them() -> None:
-    linear, qformer = read_variants(load_recipe("demo"), "linear,qformer", ["connectors.qformer.hidden=384"])
+    linear, qformer, mlp = read_variants(load_recipe("demo"), "linear,qformer,mlp", [])
     assert (linear.options, linear.dropped) == ({"tokens": 16}, ["hidden"])
+    assert (qformer.options, qformer.dropped) == ({"tokens": 16}, ["hidden"])  # the MLP's, and another thing there
+    assert (mlp.options, mlp.dropped) == ({"tokens": 16, "hidden": 1152}, [])
+    (qformer, gated) = read_variants(
+        load_recipe("demo"),
+        "qformer,gated_cross_attention",
+        ["connectors.qformer.hidden=384", "connectors.gated_cross_attention.memory=features"],
+    )
     assert (qformer.options, qformer.dropped) == ({"tokens": 16, "hidden": 384}, [])
+    assert (gated.options, gated.dropped) == ({"memory": "features"}, ["tokens", "hidden"])
     assert read_variants(load_recipe("demo"), "gated_cross_attention,mlp", [])[0].name == "gated-cross-attention"
 
 
@@ -277,6 +304,28 @@ def test_models_that_never_differ_are_not_certainly_equal() -> None:
     assert found.low < -0.1 < 0.1 < found.high
     alone = difference(same[:, :1], same[:, :1], Design.of([("",)], range(1)))
     assert (alone.low, alone.high) == (-1, 1)
+
+
+def test_the_same_question_asked_again_of_a_picture_tells_nothing_new() -> None:
+    rng = np.random.default_rng(0)
+    said = {name: rng.random((2, 40)) < 0.6 for name in ("mlp", "linear")}
+    widths = []
+    for times in (1, 4):
+        answers = {
+            name: [
+                [
+                    Answer(str(i), "b", "name", f"{t}?", "owl", "owl" if run[i] else "dog")
+                    for i in range(40)
+                    for t in range(times)
+                ]
+                for run in runs
+            ]
+            for name, runs in said.items()
+        }
+        mean = cells(answers, "mlp")[0].entries["linear"]
+        assert mean.difference
+        widths.append((mean.score.high - mean.score.low, mean.difference.high - mean.difference.low))
+    assert widths[1] == pytest.approx(widths[0], rel=0.02)
 
 
 def test_other_questions_are_not_compared() -> None:

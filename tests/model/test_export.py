@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image as Pil
 from safetensors import safe_open
-from tiny_parts import Built, picture
+from tiny_parts import Built, noise, picture
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -36,7 +36,7 @@ from isthmus.model import add_lora, compose, exporters, load, merge_lora, save_f
 from isthmus.parts import fetch
 from isthmus.parts.catalog import Part
 from isthmus.parts.gguf_reader import Gguf
-from isthmus.types import Image
+from isthmus.types import Image, Message
 
 LIMIT = 1e-4
 
@@ -90,10 +90,10 @@ def test_llava_hf_has_the_same_logits_and_answers(
     other, prepare = theirs(tmp_path / "out")
     answers = []
     for colour in ("red", "blue"):
-        batch = processor("is it red ?", picture(colour))
+        batch = processor("is it red ?", noise(colour))
         content = [{"type": "image"}, {"type": "text", "text": "is it red ?"}]
         text = prepare.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        inputs = prepare(images=picture(colour).source(), text=text, return_tensors="pt", add_special_tokens=False)
+        inputs = prepare(images=noise(colour).source(), text=text, return_tensors="pt", add_special_tokens=False)
         slots = batch["input_ids"] == model.config.placeholders["image"]
         image = other.config.image_token_id
         assert torch.equal(inputs["input_ids"], batch["input_ids"].masked_fill(slots, image))
@@ -104,6 +104,27 @@ def test_llava_hf_has_the_same_logits_and_answers(
         assert mine[:, -8:].tolist() == its[:, -8:].tolist()
         answers.append(wanted[:, -1])
     assert not torch.allclose(*answers, atol=1e-3)
+
+
+def test_llava_hfs_template_is_ours_over_several_turns(seeing: Callable[..., Built], tmp_path: Path) -> None:
+    model, processor = seeing()
+    exporters.write(model, processor, "llava-hf", tmp_path / "out")
+    _, prepare = theirs(tmp_path / "out")
+    red, blue = noise("red"), noise("blue")
+    talk = [
+        Message("system", "answer"), Message("user", "is it red ?", (red, blue)), Message("assistant", "yes"),
+        Message("user", "is it ?"), Message("assistant", "no"), Message("user", "what colour ?", (blue,)),
+    ]  # fmt: skip
+    content = [
+        {"role": m.role, "content": [*({"type": "image"} for _ in m.media), {"type": "text", "text": m.text}]}
+        for m in talk
+    ]
+    text = prepare.apply_chat_template(content, add_generation_prompt=True)
+    pictures = [medium.source() for m in talk for medium in m.media]  # type: ignore[operator]
+    its = prepare(images=pictures, text=text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    mine = processor.encode([talk])["input_ids"]
+    image = prepare.tokenizer.convert_tokens_to_ids("<image>")
+    assert torch.equal(its, mine.masked_fill(mine == model.config.placeholders["image"], image))
 
 
 def test_llava_hf_names_its_tensors_as_released_checkpoints_do(seeing: Callable[..., Built], tmp_path: Path) -> None:
@@ -212,7 +233,10 @@ def test_ggufs_mmproj_makes_our_soft_tokens(written: tuple[Built, Path]) -> None
         eps = f["clip.vision.attention.layer_norm_epsilon"]
         return nn.functional.layer_norm(x, x.shape[-1:], t[f"{name}.weight"], t[f"{name}.bias"], eps)
 
-    pixels = processor.preprocess([picture("red")])
+    mean, std = (processor.image_processor.to_dict()[key] for key in ("image_mean", "image_std"))
+    assert f["clip.vision.image_mean"] == pytest.approx(mean)
+    assert f["clip.vision.image_std"] == pytest.approx(std)
+    pixels = processor.preprocess([noise("red")])
     patches = nn.functional.conv2d(pixels, t["v.patch_embd.weight"], stride=f["clip.vision.patch_size"])
     x = torch.cat([t["v.class_embd"].view(1, 1, -1), patches.flatten(2).mT], 1) + t["v.position_embd.weight"]
     x = norm(x, "v.pre_ln")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as tf
-from tiny_parts import picture, tokenizer
+from tiny_parts import noise, tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
@@ -21,10 +21,14 @@ from isthmus.types import Message
 LIMIT = 1e-4
 VISION = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 32}
 VISION |= {"patch_size": 4, "image_size": 16}
-QFORMER = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
+# What follows is not the default of its configuration, so that an importer must carry it over.
+EPS = {"layer_norm_eps": 1e-2}
+QFORMER = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 24}
+QFORMER |= {"cross_attention_frequency": 3, "max_position_embeddings": 24}
 QFORMER |= {"vocab_size": 300, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 LLM = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
 LLM |= {"vocab_size": 320, "max_position_embeddings": 256, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+ROPE: dict[str, Any] = {"rms_norm_eps": 1e-2, "rope_parameters": {"rope_type": "default", "rope_theta": 50.0}}
 QUESTION = "what colour is the ball ?"
 
 
@@ -55,9 +59,13 @@ def images(**more: Any) -> Any:
 
 
 def llava(folder: Path, text: str = "llama", **more: Any) -> Any:
-    own = {"llama": tf.LlamaConfig, "qwen2": tf.Qwen2Config}[text](**LLM, num_key_value_heads=2)
+    own = {"llama": tf.LlamaConfig, "qwen2": tf.Qwen2Config}[text](**LLM, **ROPE, num_key_value_heads=2)
     config = tf.LlavaConfig(
-        vision_config=tf.CLIPVisionConfig(**VISION), text_config=own, image_token_index=2, image_seq_length=16, **more
+        vision_config=tf.CLIPVisionConfig(**VISION, **EPS),
+        text_config=own,
+        image_token_index=2,
+        image_seq_length=16,
+        **more,
     )
     control = ["<s>", "</s>", "<image>"] if text == "llama" else ["<|im_start|>", "<|im_end|>", "<image>"]
     made = words(control, "<s>") if text == "llama" else words(control, end="<|im_end|>")
@@ -71,7 +79,7 @@ def llava(folder: Path, text: str = "llama", **more: Any) -> Any:
 def blip_2(folder: Path, text: str = "opt") -> Any:
     processor = tf.Blip2Processor(tf.BlipImageProcessorPil(size={"height": 16, "width": 16}), blip_words(text), 4)
     config = tf.Blip2Config(
-        vision_config=tf.Blip2VisionConfig(**VISION),
+        vision_config=tf.Blip2VisionConfig(**VISION, **EPS),
         qformer_config=tf.Blip2QFormerConfig(**QFORMER),
         text_config=blip_text(text),
         num_query_tokens=4,
@@ -88,7 +96,7 @@ def instructblip(folder: Path, text: str = "llama") -> Any:
         sizes, blip_words(text), words(["[CLS]", "[SEP]"], "[CLS]", "[SEP]", "[SEP]"), 4
     )
     config = tf.InstructBlipConfig(
-        vision_config=tf.InstructBlipVisionConfig(**VISION),
+        vision_config=tf.InstructBlipVisionConfig(**VISION, **EPS, qkv_bias=False),
         qformer_config=tf.InstructBlipQFormerConfig(**QFORMER),
         text_config=blip_text(text),
         num_query_tokens=4,
@@ -107,7 +115,7 @@ def blip_words(text: str) -> Any:
 
 def blip_text(text: str) -> Any:
     if text == "llama":
-        return tf.LlamaConfig(**LLM)
+        return tf.LlamaConfig(**LLM, **ROPE)
     if text == "t5":
         own = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "vocab_size": 320}
         ends = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}
@@ -121,12 +129,13 @@ def idefics(folder: Path, resampler: bool = True, alpha: str = "vector", more: i
     perceiver = {"resampler_n_latents": 3, "resampler_depth": 2, "resampler_n_heads": 2, "resampler_head_dim": 10}
     config = tf.IdeficsConfig(
         **LLM | {"num_hidden_layers": 4, "vocab_size": 320 - more},
+        **ROPE,
         additional_vocab_size=more,
         alpha_type=alpha,
         cross_layer_interval=2,
         qk_layer_norms=norms,
         use_resampler=resampler,
-        vision_config=tf.IdeficsVisionConfig(**vision),
+        vision_config=tf.IdeficsVisionConfig(**vision, **EPS),
         perceiver_config=tf.IdeficsPerceiverConfig(
             **perceiver, use_resampler=resampler, qk_layer_norms_perceiver=norms
         ),
@@ -171,13 +180,13 @@ def test_logits_and_answers_are_the_originals(tmp_path: Path, name: str) -> None
     mine, my = ours(tmp_path)
     seen = []
     for colour in ("red", "blue"):
-        batch = my(QUESTION, picture(colour))
+        batch = my(QUESTION, noise(colour))
         prompt = my.tokenizer.decode([i for i in batch["input_ids"][0].tolist() if i < 320])
         if name.startswith("llava"):
             prompt = prompt.replace("USER: ", "USER: <image>").replace("user\n", "user\n<image>").removeprefix("<s>")
         else:  # the original puts the picture first, and its tokenizer the begin and end
             prompt = prompt.removeprefix("</s>").removeprefix("<s>").removesuffix("</s>")
-        theirs = processor(images=picture(colour).source(), text=prompt, return_tensors="pt")
+        theirs = processor(images=noise(colour).source(), text=prompt, return_tensors="pt")
         slots = batch["input_ids"] == mine.config.placeholders["image"]
         assert torch.equal(theirs["input_ids"], batch["input_ids"].masked_fill(slots, 2)), (
             "the prompt is the original's"
@@ -194,7 +203,7 @@ def test_logits_and_answers_are_the_originals(tmp_path: Path, name: str) -> None
 def test_idefics(tmp_path: Path, resampler: bool, alpha: str, more: int) -> None:
     model, processor = idefics(tmp_path, resampler, alpha, more, norms=resampler)
     mine, my = ours(tmp_path)
-    red, blue = picture("red"), picture("blue")
+    red, blue = noise("red"), noise("blue")
     talk = [Message("user", QUESTION, (red,)), Message("assistant", "red"), Message("user", "is it ?", (blue, red))]
     batch = my.encode([talk])
     raw = [medium.source() for medium in (red, blue, red)]
@@ -248,7 +257,7 @@ def test_an_audio_models_processor_is_for_text(tmp_path: Path) -> None:
     batch = my("is it red ?")
     assert mine.generate(**batch, max_new_tokens=2).shape[1] == batch["input_ids"].shape[1] + 2
     with pytest.raises(BadData, match="this model takes audio, not image"):
-        my("is it red ?", picture("red"))
+        my("is it red ?", noise("red"))
     with pytest.raises(BadData, match="takes audio, which the processor cannot prepare yet"):
         my.preprocess([b"sound"])
 
@@ -307,14 +316,14 @@ def blind(model: Any) -> Any:
     return model
 
 
-TALL, WIDE, FLAT = picture("red", (14, 40)), picture("blue", (60, 14)), picture("green", (33, 30))  # 3, 4, 4 tiles
+TALL, WIDE, FLAT = noise("red", (14, 40)), noise("blue", (60, 14)), noise("green", (33, 30))  # 3, 4, 4 tiles
 HEAD = "<|start_header_id|>{}<|end_header_id|>\n\n"
 MLLAMA = {
-    "one tile": [Message("user", QUESTION, (picture("red", (16, 12)),))],
+    "one tile": [Message("user", QUESTION, (noise("red", (16, 12)),))],
     "several tiles": [Message("user", QUESTION, (TALL,))],
-    "side by side": [Message("user", QUESTION, (TALL, picture("red"), WIDE))],
+    "side by side": [Message("user", QUESTION, (TALL, noise("red"), WIDE))],
     "two turns": [
-        Message("user", "is it ?", (FLAT, picture("red"))), Message("assistant", "yes"),
+        Message("user", "is it ?", (FLAT, noise("red"))), Message("assistant", "yes"),
         Message("user", QUESTION, (WIDE,)),
     ],
     "text first": [

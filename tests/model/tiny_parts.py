@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import PIL.Image
@@ -43,6 +44,12 @@ def llm_config(name: str) -> PreTrainedConfig:
     sizes |= {"num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 256}
     ends = {"bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": name == "llama"}
     return {"llama": LlamaConfig, "qwen2": Qwen2Config}[name](**sizes, **ends)
+
+
+def noise(seed: str, size: tuple[int, int] = (20, 30)) -> Image:
+    """A picture in which every pixel counts, so that no two ways to scale or crop it agree."""
+    pixels = random.Random(seed).randbytes(size[0] * size[1] * 3)
+    return Image(lambda: PIL.Image.frombytes("RGB", size, pixels))
 
 
 def picture(colour: str, size: tuple[int, int] = (20, 16)) -> Image:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from isthmus.errors import BadRecipe
+from isthmus.errors import BadRecipe, MergeError
 
 Count = Annotated[int, Field(gt=0)]
 Pool = Literal["shuffle", "average"]
@@ -108,7 +108,12 @@ class Fewer(nn.Module):
         return places * (self.features // self.num_tokens) < kept_B.unsqueeze(1)
 
     def forward(self, x_BND: Tensor) -> Tensor:
-        """[B, N, D] -> [B, M, D * widen]."""
+        """[B, N, D] -> [B, M, D * widen]. Raises `MergeError` for another N than the grid has."""
+        if x_BND.shape[1] != self.features:
+            raise MergeError(
+                f"a medium with {x_BND.shape[1]} features, and this connector was made for {self.features}."
+                " Was it prepared in another size?"
+            )
         if self.ratio == 1:
             return x_BND
         B, _, D = x_BND.shape

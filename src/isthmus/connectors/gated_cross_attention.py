@@ -13,9 +13,10 @@ token, learned too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from isthmus.connectors._options import SIZES
@@ -86,7 +87,7 @@ class Connector(nn.Module):
         tokens: Count | None = None,
         inside: dict[str, Any] | None = None,
         every: Count = 4,
-        first: int = 0,
+        first: Annotated[int, Field(ge=0)] = 0,
         style: Style = "idefics",
         heads: Count | None = None,
         kv_heads: Count | None = None,
@@ -98,6 +99,8 @@ class Connector(nn.Module):
         partial: bool = False,
     ) -> None:
         super().__init__()
+        if memory == "features" and (tokens is not None or inside):
+            raise BadRecipe("memory: features are looked at as they are, so there are no `tokens` and nothing `inside`")
         part: Any = (
             nn.Identity() if memory == "features" else inner(memory, grid, width, llm_width, tokens, **(inside or {}))
         )

@@ -6,9 +6,10 @@ The layers are transformers' own, so that released Q-Formers load into them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from isthmus.connectors._soft import Count, Grid, SoftTokens, Text
@@ -53,7 +54,7 @@ class Connector(SoftTokens):
         vocab: Count | None = None,
         positions: Count = 512,
         inner: Count | None = None,
-        dropout: float = 0.0,
+        dropout: Annotated[float, Field(ge=0, le=1)] = 0.0,
     ) -> None:
         super().__init__(grid, width, llm_width)
         heads = max(1, hidden // 64) if heads is None else heads

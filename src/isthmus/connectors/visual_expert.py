@@ -8,7 +8,8 @@ its copy:
     X' = [ twin(x) for a medium's tokens, W x for the text's ]
 
 Attention itself runs over all of them. Each token passes through one of the two only. The token that ends a medium
-counts as text, as in CogVLM.
+counts as text, as in CogVLM. Unlike in CogVLM's released models, a medium's tokens have positions of their own, as all
+tokens of the LLM have, and do not share one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from transformers.pytorch_utils import Conv1D
 from isthmus.connectors._sight import Sight, layers
 from isthmus.connectors._soft import Count, Grid, SoftTokens, Text
 from isthmus.connectors.gated_cross_attention import inner
-from isthmus.errors import BadRecipe
+from isthmus.errors import BadRecipe, IsthmusError
 
 ABOUT = "media tokens have their own QKV, output and feed-forward weights in every layer of the LLM"
 
@@ -50,6 +51,7 @@ class Connector(nn.Module):
         llm_width: D_llm.
         memory: the token-level connector that makes the soft tokens.
         tokens: M; None takes that connector's own default.
+        inside: that connector's other options.
         ends: whether learned tokens begin and end a medium; without them there are M, all of them the medium's.
 
     Raises:
@@ -63,10 +65,11 @@ class Connector(nn.Module):
         llm_width: int,
         memory: str = "mlp",
         tokens: Count | None = None,
+        inside: dict[str, Any] | None = None,
         ends: bool = True,
     ) -> None:
         super().__init__()
-        self.memory: SoftTokens = inner(memory, grid, width, llm_width, tokens)
+        self.memory: SoftTokens = inner(memory, grid, width, llm_width, tokens, **(inside or {}))
         self.ends = nn.Parameter(torch.randn(2, llm_width) * 0.02) if ends else None
         self.num_tokens = self.memory.num_tokens + (2 if ends else 0)
         self.twins = nn.ModuleList()
@@ -82,15 +85,25 @@ class Connector(nn.Module):
         return self.memory.reads
 
     def join(self, llm: Any, sight: Sight, kind: str) -> None:
-        """Give each linear layer of the LLM's layers a twin. Raises `BadRecipe` for an LLM without any."""
+        """Give each linear layer of the LLM's layers a twin.
+
+        Raises `BadRecipe` for an LLM without any, or with matrices that are no linear layer's (experts of a mixture).
+        """
         for layer in layers(llm):
             own = {name: m for name, m in layer.named_modules() if isinstance(m, nn.Linear | Conv1D)}
             if not own:
                 raise BadRecipe(f"visual_expert: the layers of {llm.config.model_type} hold no linear map to be copied")
+            fine = {f"{name}.weight" for name, m in layer.named_modules() if name in own or isinstance(m, nn.Embedding)}
+            if rest := [name for name, w in layer.named_parameters() if w.dim() > 1 and name not in fine]:
+                raise BadRecipe(
+                    f"visual_expert: the layers of {llm.config.model_type} hold matrices that are no linear layer's,"
+                    f" such as {rest[0]}, and media tokens would have none of their own. Take another connector"
+                )
             self.twins.append(nn.ModuleDict({name.replace(".", "/"): twin(linear) for name, linear in own.items()}))
             for linear, copied in zip(own.values(), self.twins[-1].values(), strict=True):  # type: ignore[operator]
                 routed = linear.__dict__.setdefault("forward", Routed(linear, sight))
                 routed.twins[kind] = copied
+            layer.register_forward_pre_hook(Whole(list(own), sight, kind))
         with torch.no_grad():
             if self.ends is not None and not self.ends.is_meta:  # ordinary tokens' size
                 self.ends.mul_(llm.get_input_embeddings().weight.std() / 0.02)
@@ -128,6 +141,25 @@ def twin(linear: nn.Module) -> nn.Module:
     plain = copy.copy(linear)
     plain.__dict__ = {key: value for key, value in linear.__dict__.items() if key != "forward"}
     return copy.deepcopy(plain).requires_grad_(True)
+
+
+class Whole:
+    """A pre-hook on a layer of the LLM: none of its linear layers has lost its twins since the model was composed."""
+
+    def __init__(self, linears: list[str], sight: Sight, kind: str) -> None:
+        self.linears, self.sight, self.kind = linears, sight, kind
+
+    def __call__(self, layer: nn.Module, args: tuple[Any, ...]) -> None:
+        if self.sight.now.get(self.kind) is None or torch.compiler.is_compiling():
+            return
+        for name in self.linears:
+            linear = layer.get_submodule(name)
+            linear = getattr(linear, "base_layer", linear)  # PEFT keeps it there
+            if not isinstance(linear.__dict__.get("forward"), Routed):
+                raise IsthmusError(
+                    f"visual_expert: {name} was replaced after the model was composed (quantised, perhaps), so media"
+                    " tokens would go without weights of their own. Do that to the LLM before it is composed"
+                )
 
 
 class Routed:

@@ -13,12 +13,14 @@ from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from isthmus import parts
+from isthmus.connectors._options import SIZES
 from isthmus.connectors._options import options as connector_options
 from isthmus.data.packing import plain
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.model.composed import IsthmusModel, connector, family
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.processor import IsthmusProcessor
+from isthmus.options import problems
 from isthmus.parts import catalog
 from isthmus.parts.cache import sha256
 from isthmus.parts.weights import SAFE, pretrained
@@ -66,8 +68,7 @@ def compose(
         connectors={"image": {"name": options.pop("connector"), **options}},
         parts={where: _record(source, folders[where]) for where, source in named.items()},
     )
-    if options.get("instruction"):
-        config.connectors["image"].setdefault("vocab", config.get_text_config().vocab_size)
+    _fill_in(config.connectors["image"], config.get_text_config())
     config.placeholders = {kind: config.get_text_config().vocab_size + k for k, kind in enumerate(config.encoders)}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -76,6 +77,9 @@ def compose(
 
 def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[IsthmusModel, IsthmusProcessor]:
     """The model of `config` with its parts' weights from `folders` ("llm", "<kind>.encoder"), and its processor."""
+    if not getattr(config.get_text_config(), "num_attention_heads", None):
+        name = config.get_text_config().model_type
+        raise BadRecipe(f"{name} has no attention, by which text would look at media. Take another LLM")
     llm, modules = pretrained(family(config.llm_config), folders["llm"]), {}
     for kind, encoder in config.encoders.items():
         modules[kind] = find("isthmus.encoders", encoder["name"]).load(folders[f"{kind}.encoder"])
@@ -170,10 +174,22 @@ def _config(folder: Path) -> Any:
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    known = list(connector_options(options["connector"]))
-    for key in options:
-        if key not in known and key != "connector":
+    name = options["connector"]
+    own = {key: value for key, value in options.items() if key != "connector"}
+    for key in own:
+        if key not in (known := list(connector_options(name))):
             raise BadRecipe(f"image: {miss('option', key, ['part', 'size', *known])}")
+    if wrong := [what for _, what in problems(name, find("isthmus.connectors", name).Connector.__init__, SIZES, own)]:
+        raise BadRecipe("\n".join(f"image: {what}" for what in wrong))
+
+
+def _fill_in(options: dict[str, Any], text: Any) -> None:
+    """The size of the vocabulary for a connector that reads, or for one inside another."""
+    if options.get("instruction"):
+        options.setdefault("vocab", text.vocab_size)
+    if isinstance(options.get("inside"), dict):
+        options["inside"] = dict(options["inside"])
+        _fill_in(options["inside"], text)
 
 
 def _resize(images: Any, size: int) -> None:

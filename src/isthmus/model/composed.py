@@ -111,6 +111,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         texts: dict[str, tuple[Tensor, Tensor]] | None = None,
         valid: dict[str, Tensor] | None = None,
         seen: dict[str, Any] | None = None,
+        past_key_values: Any = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """One pass.
@@ -128,10 +129,13 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             texts: kind -> (ids, mask), each [N, L]: what a connector that `reads` is asked about each medium.
             valid: kind -> how many units of each piece are no padding [N], for kinds whose media differ in length.
             seen: an earlier pass's `seen` attribute, for tokens that continue its text with its cache.
+            past_key_values: that cache; named here because `generate` takes it only from those who ask.
 
         Raises:
             MergeError: when media and the slots of the text differ in number or kind.
         """
+        if past_key_values is not None:
+            kwargs["past_key_values"] = past_key_values
         if "encoder_outputs" in kwargs:  # an encoder-decoder LLM has read the input already
             return self.llm(attention_mask=attention_mask, labels=labels, **kwargs)
         own = (input_ids, media, features, texts, valid)

@@ -17,7 +17,8 @@ def merge(embeds_BTD: Tensor, soft_NMD: Tensor, slots_BT: Tensor, kind: str, kee
         keep_NM: which soft tokens of each medium stand in the text; None: all.
 
     Raises:
-        MergeError: when the slots are not exactly as many as these soft tokens.
+        MergeError: when the slots are not exactly as many as these soft tokens, or cut a medium's, or the tokens are
+            not as wide as the embeddings.
     """
     N, M, _ = soft_NMD.shape
     soft_SD = soft_NMD.flatten(0, 1) if keep_NM is None else soft_NMD[keep_NM]
@@ -28,4 +29,9 @@ def merge(embeds_BTD: Tensor, soft_NMD: Tensor, slots_BT: Tensor, kind: str, kee
             f"{'' if keep_NM is None else ' at most'})."
             " Was the text truncated, or made by a processor of another model?"
         )
+    if keep_NM is None and M and bool((slots_BT.sum(1) % M).any()):
+        rows = (slots_BT.sum(1) % M).nonzero()[:, 0].tolist()
+        raise MergeError(f"{kind}: row {rows[0]} of the text cuts a medium: its slots are no multiple of {M}")
+    if soft_SD.shape[-1] != embeds_BTD.shape[-1]:
+        raise MergeError(f"{kind}: soft tokens of {soft_SD.shape[-1]} numbers, embeddings of {embeds_BTD.shape[-1]}")
     return embeds_BTD.masked_scatter(slots_BT.unsqueeze(-1), soft_SD.to(embeds_BTD.dtype))

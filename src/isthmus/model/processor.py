@@ -135,8 +135,8 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         if not self.reads:
             return {}
         rows = [self.reader(text).input_ids if self.reader else self.template.plain(text) for text in instructions]
-        length = max(map(len, rows), default=0)
-        ids = torch.tensor([row + [self.pad] * (length - len(row)) for row in rows])
+        length = max([1, *map(len, rows)])  # of an empty instruction one token, masked
+        ids = torch.tensor([row + [self.pad] * (length - len(row)) for row in rows], dtype=torch.long)
         mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
         return {"texts": dict.fromkeys(self.reads, (ids, mask))}
 
