@@ -52,6 +52,24 @@ def test_media_do_not_see_each_other(name: str) -> None:
     assert connector(features(0)).shape == (0, connector.num_tokens, LLM_WIDTH)
 
 
+@pytest.mark.parametrize("grid", [(16,), (4, 2, 2)])  # a sound, a video
+@pytest.mark.parametrize("name", TOKEN_LEVEL)
+def test_what_a_mask_leaves_out_does_not_matter(name: str, grid: tuple[int, ...]) -> None:
+    connector, kept = make(name, grid, tokens=8 if grid == (16,) else 4), torch.tensor([16, 4, 12])
+    mask, x = torch.arange(16) < kept.unsqueeze(1), features()
+    keep, soft = connector.keep(kept), connector(x, None, mask)
+    other = connector(x.where(mask.unsqueeze(-1), 9.0), None, mask)
+    assert torch.equal(soft[keep], other[keep])
+    full = connector(x)
+    torch.testing.assert_close(soft[0], full[0])
+    if name in FEWER:  # as many as the features fill, and those are what they were
+        assert keep.sum(1).tolist() == [len(keep[0]) * n // 16 for n in kept]
+        torch.testing.assert_close(soft[keep], full[keep])
+    else:
+        assert bool(keep.all())
+        assert not torch.allclose(soft[1:], full[1:], atol=1e-3)
+
+
 @pytest.mark.parametrize("name", TOKEN_LEVEL)
 def test_every_parameter_is_trained(name: str) -> None:
     connector = make(name)
