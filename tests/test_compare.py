@@ -231,6 +231,8 @@ def test_the_budget_is_spent_in_the_last_stage(kind: str, amount: float) -> None
         ("mlp,linear", ["connectors.linear.hiden=3"], BadRecipe, "linear: no option 'hiden'"),
         ("mlp,linear", ["connectors.mlp.hidden=many"], BadRecipe, "mlp: .*not 'many'"),
         ("mlp,linear", ["connectors.qformer.hidden=3"], UnknownName, "no connector among those compared 'qformer'"),
+        ("mlp,linear", ["connectors.mlp.rate.warmstart=1"], BadRecipe, "Did you mean 'warm-start'"),
+        ("mlp,linear", ["connectors.mlp.rate.pretrain=fast"], BadRecipe, "'fast' is no learning rate"),
         ("mlp,linear", ["connectors.mlp=3"], BadRecipe, r"connectors\.NAME\.OPTION=VALUE"),
     ],
 )
@@ -258,6 +260,16 @@ def test_the_recipes_options_go_to_those_that_have_them() -> None:
     assert (qformer.options, qformer.dropped) == ({"tokens": 16, "hidden": 384}, [])
     assert (gated.options, gated.dropped) == ({"memory": "features"}, ["tokens", "hidden"])
     assert read_variants(load_recipe("demo"), "gated_cross_attention,mlp", [])[0].name == "gated-cross-attention"
+
+
+def test_a_connector_may_have_its_own_learning_rates() -> None:
+    recipe = load_recipe("demo")
+    (qformer, _) = read_variants(recipe, "qformer,mlp", ["connectors.qformer.rate.warm-start=3.0e-4"])
+    assert qformer.rates == {"warm-start": 3e-4}
+    own, plain = (with_connector(recipe, it) for it in (qformer, Variant("qformer", qformer.options, [])))
+    assert [stage.train["image.connector"] for stage in own.stages] == [3e-4, 5e-4, 5e-4]
+    assert [stage.train["image.connector"] for stage in plain.stages] == [3e-3, 5e-4, 5e-4]
+    assert [stage.train.get("llm") for stage in own.stages] == [stage.train.get("llm") for stage in recipe.stages]
 
 
 def test_one_seed_is_scored_as_the_report_of_a_run_does() -> None:

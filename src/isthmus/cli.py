@@ -211,7 +211,8 @@ def compare(
 ) -> None:
     """Train connectors alike, on the same data for the same budget, and show side by side what they reach and cost.
 
-    A connector takes those of the recipe's options that it has; connectors.qformer.hidden=384 gives one its own.
+    A connector takes those of the recipe's options that it has; connectors.qformer.hidden=384 gives one its own,
+    connectors.qformer.rate.warm-start=3.0e-4 its learning rate in a stage.
     Ctrl-C saves and prints the command that goes on.
 
     \b

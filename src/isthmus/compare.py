@@ -16,7 +16,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,10 @@ from isthmus.train.recipe import CONNECTORS, Bridge, Recipe
 from isthmus.train.run import composed, features, learns_to_see
 
 REFERENCE = "mlp"  # where it is among those compared; else the first
+BRIDGE = "image.connector"  # what is compared, as a stage calls it
 COMMON = ("tokens",)  # options that mean the same for every connector
 OWN = "connectors."  # what begins a change to one connector's options
+RATE = "rate."  # what begins, among these, its learning rate in one stage
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,15 @@ class Budget:
 
 @dataclass(frozen=True)
 class Variant:
-    """One connector in a recipe: its options, and those of the recipe that it does not have."""
+    """One connector in a recipe: its options, those of the recipe that are not taken over, and by stage its rates.
+
+    What suits one connector's learning rate can ruin another's, so each may have its own; steps and data stay alike.
+    """
 
     name: str
     options: dict[str, Any]
     dropped: list[str]
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 def compare(
@@ -149,7 +155,10 @@ def read_variants(recipe: Recipe, wanted: str, changes: Sequence[str]) -> list[V
         dotted, sign, text = change.removeprefix(OWN).partition("=")
         name, _, option = dotted.partition(".")
         if not sign or not option:
-            raise BadRecipe(f"{change!r}: a connector's option is written connectors.NAME.OPTION=VALUE")
+            raise BadRecipe(
+                f"{change!r}: a connector's option is written connectors.NAME.OPTION=VALUE, its learning rate in a"
+                " stage connectors.NAME.rate.STAGE=VALUE"
+            )
         if (name := name.replace("_", "-")) not in own:
             raise UnknownName(f"{change!r}: {miss('connector among those compared', name, chosen)}")
         try:
@@ -167,6 +176,13 @@ def variant(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Variant:
     """
     given = recipe.model.image.model_dump(exclude_unset=True)
     given = {key: value for key, value in given.items() if key not in Bridge.model_fields and value is not None}
+    rates = {key.removeprefix(RATE): value for key, value in own.items() if key.startswith(RATE)}
+    for stage, rate in rates.items():
+        if stage not in (trained := [s.name for s in recipe.stages if BRIDGE in s.train]):
+            raise BadRecipe(f"{name}: {miss('stage that trains the connector', stage, trained)}")
+        if not isinstance(rate, float | int) or not 0 < rate < math.inf:
+            raise BadRecipe(f"{name}: rate.{stage}: {rate!r} is no learning rate, such as 1.0e-3")
+    own = {key: value for key, value in own.items() if not key.startswith(RATE)}
     known = connector_options(name)
     mine = recipe.model.image.connector.replace("_", "-") == name
     options = {key: value for key, value in given.items() if key in known and (mine or key in COMMON)} | dict(own)
@@ -175,7 +191,7 @@ def variant(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Variant:
     build = find(CONNECTORS, name).Connector.__init__
     if wrong := [what for _, what in problems(name, build, SIZES, options)]:
         raise BadRecipe("\n".join(wrong))
-    return Variant(name, options, [key for key in given if key not in options])
+    return Variant(name, options, [key for key in given if key not in options], rates)
 
 
 def with_connector(recipe: Recipe, variant: Variant) -> Recipe:
@@ -183,6 +199,9 @@ def with_connector(recipe: Recipe, variant: Variant) -> Recipe:
     facts = recipe.model_dump()
     base = {key: facts["model"]["image"][key] for key in Bridge.model_fields}
     facts["model"]["image"] = base | {"connector": variant.name} | variant.options
+    for stage in facts["stages"]:
+        if stage["name"] in variant.rates:
+            stage["train"][BRIDGE] = variant.rates[stage["name"]]
     return Recipe.model_validate(facts)
 
 
@@ -276,10 +295,11 @@ def _plan(recipe: Recipe, variant: Variant, budget: Budget, out: Path, console: 
     path = out / f"{variant.name}.json"
     if path.is_file():
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if plan["options"] != json.loads(json.dumps(variant.options)):
+        there, wanted = plan["options"] | _rated(plan.get("rates", {})), variant.options | _rated(variant.rates)
+        if there != json.loads(json.dumps(wanted)):
             raise BadRecipe(
-                f"{out} holds another comparison: {variant.name} with the options {plan['options']}, not"
-                f" {variant.options} ({path}). Choose another --out"
+                f"{out} holds another comparison: {variant.name} with the options {there}, not {wanted} ({path})."
+                " Choose another --out"
             )
         return plan
     console.print(f"what a step costs: {variant.name}", highlight=False)
@@ -294,6 +314,10 @@ def _plan(recipe: Recipe, variant: Variant, budget: Budget, out: Path, console: 
     write_json(path, plan)
     gc.collect()
     return plan
+
+
+def _rated(rates: Mapping[str, float]) -> dict[str, float]:
+    return {f"{RATE}{stage}": rate for stage, rate in rates.items()}
 
 
 def _encode(plan: Mapping[str, Any], seeds: set[int], console: Console) -> None:
@@ -325,7 +349,11 @@ def gather(recipe: Recipe, plans: Sequence[Mapping[str, Any]], seeds: int, budge
         answers[name] = [list(_answers(folder / "answers.jsonl")) for folder in folders]
         facts = [json.loads((folder / "facts.json").read_text(encoding="utf-8")) for folder in folders]
         planned = {stage["name"]: stage["steps"] for stage in plan["recipe"]["stages"]}
-        contenders.append(Contender.of(name, plan["options"], plan["dropped"], plan["cost"], planned, facts))
+        contenders.append(
+            Contender.of(
+                name, plan["options"] | _rated(plan.get("rates", {})), plan["dropped"], plan["cost"], planned, facts
+            )
+        )
     reference = REFERENCE if REFERENCE in answers else contenders[0].name
     return Outcome(
         recipe=recipe.name,
