@@ -224,14 +224,15 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     """Print a line for each connector."""
     title = f"{outcome.recipe}, {outcome.budget}, seeds: {outcome.seeds}; scores in %, with 95 % intervals"
     table = Table(title=title, title_justify="left", padding=(0, 1, 0, 0), box=rich.box.SIMPLE_HEAD)
-    for heading in ("connector", "mean score", f"beside {outcome.reference}", "trained", "tokens"):
+    table.add_column("connector", min_width=10)
+    for heading in ("mean score", f"beside {outcome.reference}", "trained", "tokens"):
         table.add_column(heading, overflow="fold")
     for heading in ("FLOPs", "time", "first token", "memory"):
         table.add_column(heading, overflow="fold")
     for it in outcome.contenders:
         entry = outcome.cells[0].entries[it.name]
         table.add_row(
-            it.name,
+            it.name.replace("-", " ") + (" *" if it.left_out else ""),
             Text(scored(*entry.score)),
             Text("-" if entry.difference is None else signed(entry.difference)),
             number(it.trained),
@@ -242,6 +243,9 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
             memory(it.peak_bytes),
         )
     console.print(table)
+    for it in outcome.contenders:
+        for stage, why in it.left_out.items():
+            console.print(f"* {it.name} was trained without {stage}: {why}", highlight=False, markup=False)
     console.print(lead(outcome), highlight=False, markup=False)
 
 
