@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,6 +162,18 @@ def test_a_process_that_fails(
     monkeypatch.setattr(sys, "executable", str(script))
     with pytest.raises(error, match=message):
         compare.start(tmp_path, "run 1 of 2", "again")
+
+
+def test_a_process_that_does_not_hear_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (script := tmp_path / "python").write_text(f"#!/bin/sh\ncat > {tmp_path / 'input'}\ntouch {tmp_path / 'told'}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(compare, "PATIENCE", 0.2)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(Interrupted, match="stopped in run 1 of 2"):
+        compare.start(tmp_path, "run 1 of 2", "again")
+    assert (tmp_path / "told").exists()
 
 
 @pytest.mark.parametrize("name", names(CONNECTORS))

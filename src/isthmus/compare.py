@@ -42,6 +42,7 @@ REFERENCE = "mlp"  # where it is among those compared; else the first
 BRIDGE = "image.connector"  # what is compared, as a stage calls it
 COMMON = ("tokens",)  # options that mean the same for every connector
 OWN = "connectors."  # what begins a change to one connector's options
+PATIENCE = 10.0  # seconds that a run has to stop by itself
 RATE = "rate."  # what begins, among these, its learning rate in one stage
 
 
@@ -245,9 +246,9 @@ def start(folder: Path, title: str, command: str) -> None:
         try:
             said = process.stdout.read()
             code = process.wait()
-        except KeyboardInterrupt:  # it has heard Ctrl-C too, and saves
+        except KeyboardInterrupt:
             try:
-                process.wait()
+                _end(process)
             except KeyboardInterrupt:
                 process.kill()
             said, code = "", Interrupted.exit_code
@@ -257,6 +258,16 @@ def start(folder: Path, title: str, command: str) -> None:
         lines = said.strip().splitlines()
         what = json.loads(lines[-1])["error"] if lines else _died(code)
         raise IsthmusError(f"{title}: {what}\nAfter that is mended, go on: {command}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Wait until it has saved: it has heard Ctrl-C too; or, when only this process has, it is told by its input."""
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
 
 
 def _died(code: int) -> str:
