@@ -2,122 +2,138 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    Blip2VisionConfig,
-    Blip2VisionModel,
-    CLIPConfig,
-    CLIPModel,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    Dinov2Config,
-    Dinov2Model,
-    Qwen2AudioEncoder,
-    Qwen2AudioEncoderConfig,
-)
+from tiny_encoders import TINY, Tiny
 
-from isthmus.errors import PartUnavailable
+from isthmus.errors import BadRecipe, PartUnavailable
+from isthmus.model.composed import encoder as built
+from isthmus.model.configuration import IsthmusConfig
 from isthmus.registry import find, names
 
 NAMES = names("isthmus.encoders")
-SIZES = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "patch_size": 4, "image_size": 16}
-
-
-def dinov2() -> Any:
-    return Dinov2Model(Dinov2Config(**SIZES))
-
-
-def clip_vision() -> Any:
-    return CLIPVisionModel(CLIPVisionConfig(**SIZES, intermediate_size=32))
-
-
-def clip() -> Any:
-    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    return CLIPModel(CLIPConfig(text_config=text | {"vocab_size": 50}, vision_config=SIZES | {"intermediate_size": 32}))
-
-
-def blip2() -> Any:
-    return Blip2VisionModel(Blip2VisionConfig(**SIZES, intermediate_size=32))
-
-
-def qwen2_audio() -> Any:
-    sizes = {"d_model": 24, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 32}
-    return Qwen2AudioEncoder(Qwen2AudioEncoderConfig(**sizes, num_mel_bins=8, max_source_positions=16))
-
-
-MADE: dict[str, list[Callable[[], Any]]] = {
-    "vit-s": [dinov2],
-    "clip": [clip_vision, clip],
-    "clip-whole": [clip_vision, clip],
-    "blip2": [blip2],
-    "qwen2-audio": [qwen2_audio],
-}
-CASES = [(name, make) for name in NAMES for make in MADE[name]]  # a new encoder needs its place in MADE
+KINDS = ("image", "audio", "video", "points", "series")
+CASES = [(name, make) for name in NAMES for make in TINY[name].makes]  # a new encoder needs its place in TINY
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1].__name__}")
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Any, Path]:
-    """An encoder's module, the model whose weights were saved, and the folder they are in."""
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Tiny, Any, Path]:
+    """An encoder's module, what it is held to, the model whose weights were saved, and the folder they are in."""
     name, make = request.param
     torch.manual_seed(0)
     model = make().eval()
-    model.save_pretrained(tmp_path / "part")
-    return find("isthmus.encoders", name), model, tmp_path / "part"
+    return find("isthmus.encoders", name), TINY[name], model, TINY[name].save(model, tmp_path / "part")
 
 
-def of_vision(name: str) -> bool:
-    """Whether a tensor is one of the layers that every encoder here keeps."""
-    return ("layer.0." in name or "layers.0." in name) and "text_model" not in name
+def first_layer(tensors: dict[str, torch.Tensor]) -> str:
+    """The name of a matrix in one of the layers that every encoder here keeps."""
+    heads = ("text_model", "decoder", "head")
+    layers = [name for name, tensor in tensors.items() if "layers." in name or "layer." in name or "blocks." in name]
+    return next(n for n in layers if tensors[n].dim() == 2 and ".0." in n and not any(head in n for head in heads))
 
 
-def media(module: Any, count: int, size: int) -> torch.Tensor:
-    """Pictures of `size` pixels, or sounds of `size` frames, of which there is one length only."""
-    return torch.randn(count, 3, size, size) if module.KIND == "image" else torch.randn(count, 8, 32)
+@pytest.mark.parametrize("name", NAMES)
+def test_its_file_gives_what_callers_read(name: str) -> None:
+    module = find("isthmus.encoders", name)
+    assert module.KIND in KINDS
+    assert module.ABOUT
+    assert module.SIZE > 0
+    assert module.PART is None or name == "vit-s"
+    assert list(inspect.signature(module.encode).parameters)[2] == "valid"
+    assert inspect.signature(module.encode).parameters["valid"].default is None
+    assert list(inspect.signature(module.grid).parameters) == ["config", "size"]
+    if module.KIND != "image":
+        assert list(inspect.signature(module.reader).parameters)[:2] == ["folder", "size"]
+        assert len(inspect.signature(module.prepare).parameters) == 2
+    if module.KIND in ("audio", "points", "series"):
+        assert list(inspect.signature(module.kept).parameters) == ["config", "size", "valid"]
+    if module.KIND == "audio":
+        assert module.RATE == 16_000
+        assert callable(module.windows)
+    if module.KIND == "video":
+        assert callable(module.frames)
 
 
-@pytest.mark.parametrize("size", [16, 24])
-def test_the_number_of_features_is_known_before_it_runs(case: tuple[Any, Any, Path], size: int) -> None:
-    module, _, folder = case
+def test_the_number_of_features_is_known_before_it_runs(case: tuple[Any, Tiny, Any, Path]) -> None:
+    module, tiny, model, folder = case
     encoder = module.load(folder).eval()
-    several = media(module, 3, size)
+    for size in (*tiny.sizes, tiny.sizes[0]):  # and one size leaves nothing behind for the next
+        several = tiny.media(3, size)
+        with torch.no_grad():
+            together = module.encode(encoder, several)
+            alone = torch.cat([module.encode(encoder, one[None]) for one in several])
+            wanted = tiny.wanted(model if size == tiny.sizes[0] else fresh(model), several)
+        assert together.shape == (3, math.prod(module.grid(encoder.config, size)), encoder.config.hidden_size)
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together, wanted, atol=1e-5, rtol=1e-5)
+
+
+def fresh(model: Any) -> Any:
+    """A model with the same weights that has not run yet."""
+    other = type(model)._from_config(model.config).eval()
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+def test_it_is_the_same_without_its_folder(case: tuple[Any, Tiny, Any, Path]) -> None:
+    """A whole checkpoint has the encoder's configuration and weights, and nothing of its part's folder."""
+    module, tiny, _, folder = case
+    loaded = module.load(folder).eval()
+    name = module.__name__.rsplit(".", 1)[1]
+    own = type(loaded.config).from_dict(loaded.config.to_dict())
+    config = IsthmusConfig(image_config=own, encoders={"image": {"name": name}})
+    again = built(config, "image").eval()
+    again.load_state_dict(loaded.state_dict())
+    some = tiny.media(2, tiny.sizes[0])
     with torch.no_grad():
-        together = module.encode(encoder, several)
-        alone = torch.cat([module.encode(encoder, one[None]) for one in several])
-    grid = module.grid(encoder.config, several.shape[-1])
-    assert together.shape == (3, math.prod(grid), SIZES["hidden_size"])
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(module.encode(again, some), module.encode(loaded, some))
 
 
-def test_features_are_those_of_the_model_it_takes(case: tuple[Any, Any, Path]) -> None:
-    module, model, folder = case
-    some = media(module, 2, 16)
-    whole = getattr(model, "vision_model", model)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_is_near(case: tuple[Any, Tiny, Any, Path], dtype: torch.dtype) -> None:
+    module, tiny, _, folder = case
+    some = tiny.media(2, tiny.sizes[0])
     with torch.no_grad():
-        states = whole(some, output_hidden_states=True)
-        wanted = states.hidden_states[-2] if module.__name__.endswith(".clip") else states.last_hidden_state
-        if module.__name__.endswith((".clip", ".vit_s")):  # without the class token
-            wanted = wanted[:, 1:]
-        torch.testing.assert_close(module.encode(module.load(folder).eval(), some), wanted)
+        exact = module.encode(module.load(folder).eval(), some)
+        half = module.encode(module.load(folder).eval().to(dtype), some)
+    assert half.dtype == dtype
+    assert (half.float() - exact).norm() < 0.05 * exact.norm()
 
 
-def test_a_missing_weight_is_an_error_and_not_a_random_number(case: tuple[Any, Any, Path]) -> None:
-    module, _, folder = case
+def test_frozen_it_learns_nothing_and_trained_every_weight_it_uses(case: tuple[Any, Tiny, Any, Path]) -> None:
+    module, tiny, _, folder = case
+    encoder = module.load(folder).eval()
+    some = tiny.media(2, tiny.sizes[0])
+    weight = torch.randn(encoder.config.hidden_size)
+    encoder.requires_grad_(False)
+    assert not module.encode(encoder, some).requires_grad
+    encoder.requires_grad_(True)
+    (module.encode(encoder, some) * weight).square().sum().backward()
+    unused = {name for name, tensor in encoder.named_parameters() if tensor.grad is None}
+    assert unused <= set(tiny.unused)
+    assert unused <= set(getattr(module, "UNUSED", ()))
+    for name, tensor in encoder.named_parameters():
+        assert name in unused or tensor.grad.isfinite().all(), name
+        assert name in unused or tensor.grad.any(), name
+
+
+def test_a_missing_weight_is_an_error_and_not_a_random_number(case: tuple[Any, Tiny, Any, Path]) -> None:
+    module, _, _, folder = case
     tensors = load_file(folder / "model.safetensors")
-    gone = next(filter(of_vision, tensors))
+    gone = first_layer(tensors)
     save_file({name: tensor for name, tensor in tensors.items() if name != gone}, folder / "model.safetensors")
     with pytest.raises(PartUnavailable, match="1 of its weights are missing"):
         module.load(folder)
 
 
-def test_a_cut_or_ill_fitting_file_is_named(case: tuple[Any, Any, Path]) -> None:
-    module, _, folder = case
+def test_a_cut_or_ill_fitting_file_is_named(case: tuple[Any, Tiny, Any, Path]) -> None:
+    module, _, _, folder = case
     file = folder / "model.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
@@ -125,7 +141,35 @@ def test_a_cut_or_ill_fitting_file_is_named(case: tuple[Any, Any, Path]) -> None
         module.load(folder)
     file.write_bytes(whole)
     tensors = load_file(file)
-    name = next(name for name, tensor in tensors.items() if of_vision(name) and tensor.dim() == 2)
-    save_file(tensors | {name: torch.zeros(3, 3)}, file)
+    save_file(tensors | {first_layer(tensors): torch.zeros(3, 3)}, file)
     with pytest.raises(PartUnavailable):
         module.load(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(PartUnavailable, match=r"part cannot be loaded"):
+        module.load(folder)
+
+
+@pytest.mark.parametrize("name", ["siglip2", "dinov2"])
+def test_a_model_of_another_type_is_named(name: str, tmp_path: Path) -> None:
+    folder = TINY["vit"].save(TINY["vit"].makes[0](), tmp_path / "part")
+    with pytest.raises(PartUnavailable, match=f"is a vit. This encoder takes {name}"):
+        find("isthmus.encoders", name).load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [
+        ("vit", 3, "less than a patch of 4"),
+        ("swin", 12, "Take 16 or more"),
+        ("whisper", 34, "takes 32 frames"),
+        ("audio-spectrogram-transformer", 30, "takes 22 frames"),
+        ("wav2vec2", 29, "less than one feature hears: 30"),
+        ("timesformer", 24, "takes 16 pixels"),
+        ("videomae", 24, "takes 16 pixels"),
+        ("videoprism", 3, "less than a patch of 4"),
+        ("patchtst", 32, "takes 22 steps"),
+    ],
+)
+def test_a_size_that_a_model_cannot_have_is_refused(name: str, size: int, says: str) -> None:
+    with pytest.raises(BadRecipe, match=says):
+        find("isthmus.encoders", name).grid(TINY[name].makes[0]().config, size)

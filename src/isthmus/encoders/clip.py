@@ -32,6 +32,6 @@ def grid(config: Any, size: int) -> tuple[int, ...]:
     return (size // config.patch_size,) * 2
 
 
-def encode(model: Any, pixels_BCHW: Tensor) -> Tensor:
+def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tensor:
     """Patch features [B, N, D] of the last layer, without the class token and before the norm of the pooled output."""
     return model(pixels_BCHW, interpolate_pos_encoding=True).last_hidden_state[:, 1:]  # type: ignore[no-any-return]

@@ -29,6 +29,6 @@ def grid(config: Any, size: int) -> tuple[int, ...]:
     return (size // config.patch_size,) * 2
 
 
-def encode(model: Any, pixels_BCHW: Tensor) -> Tensor:
+def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tensor:
     """Patch features [B, N, D], without the class token."""
     return model(pixels_BCHW).last_hidden_state[:, 1:]  # type: ignore[no-any-return]

@@ -13,15 +13,18 @@ from isthmus.errors import PartUnavailable
 SAFE = {"local_files_only": True, "trust_remote_code": False}  # no hub, no code that lies beside the weights
 
 
-def pretrained(kind: Any, folder: Path) -> Any:
+def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
     """The model of the transformers class `kind` whose weights lie in `folder` as safetensors, in fp32.
+
+    `options` go to `from_pretrained`: what the class takes besides its configuration, `key_mapping` for a model that
+    lies inside a larger one.
 
     Raises `PartUnavailable` when they cannot be read, do not fit, or do not fill the model: of a missing weight
     transformers says so in its log, and draws it at random.
     """
     try:
         model, info = kind.from_pretrained(
-            folder, **SAFE, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            folder, **SAFE, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise PartUnavailable(f"the part in {folder} cannot be loaded: {error}") from error
