@@ -122,7 +122,7 @@ def dinov2_features(model: Any, pixels: Tensor) -> Tensor:
 
 
 def dinov3() -> Any:
-    return t.DINOv3ViTModel(t.DINOv3ViTConfig(**PATCHES, **WIDER, num_register_tokens=2))
+    return t.DINOv3ViTModel(t.DINOv3ViTConfig(**PATCHES | WIDER | {"num_attention_heads": 3}, num_register_tokens=2))
 
 
 def blip2() -> Any:
@@ -186,7 +186,9 @@ def wav2vec2_features(model: Any, waves: Tensor) -> Tensor:
 
 
 def ast_config() -> Any:
-    return t.ASTConfig(**BLOCKS, **WIDER, patch_size=4, frequency_stride=3, time_stride=3, max_length=22, num_mel_bins=8)
+    return t.ASTConfig(
+        **BLOCKS, **WIDER, patch_size=4, frequency_stride=3, time_stride=3, max_length=22, num_mel_bins=8
+    )
 
 
 def ast() -> Any:

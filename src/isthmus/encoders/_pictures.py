@@ -61,7 +61,9 @@ def settings(folder: Path, *names: str) -> dict[str, Any]:
     raise PartUnavailable(f"the part in {folder} cannot be loaded: it has no {' or '.join(names)}")
 
 
-def reader(kind: Any, folder: Path, size: int, names: tuple[str, ...] = ("preprocessor_config.json",), **own: Any) -> Any:
+def reader(
+    kind: Any, folder: Path, size: int, names: tuple[str, ...] = ("preprocessor_config.json",), **own: Any
+) -> Any:
     """An image processor of the class `kind` with the part's settings, for squares of `size` pixels.
 
     For parts whose own processor needs torchvision, or does not make squares. `own` are settings that the part's files

@@ -75,6 +75,6 @@ def encode(model: Any, series_BCT: Tensor, valid: Tensor | None = None) -> Tenso
         seen &= (torch.arange(T, device=seen.device) < valid[:, None].to(seen.device))[:, None]
     mean = (series_BCT.nan_to_num() * seen).sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp_min(1)
     values = torch.where(seen, series_BCT, mean).to(model.dtype)
-    x_BCND = model(values.mT, past_observed_mask=seen.mT).last_hidden_state
+    x_BCND = model(values.mT, past_observed_mask=seen.mT.to(model.dtype)).last_hidden_state
     x_BCND = x_BCND[:, :, int(model.config.use_cls_token) :]
     return x_BCND.transpose(1, 2).flatten(1, 2)  # type: ignore[no-any-return]

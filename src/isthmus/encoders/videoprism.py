@@ -2,7 +2,7 @@
 arXiv:2103.15691, model 2).
 
 Features are those of the patches of every frame after the temporal layers, which the paper's frozen-encoder tasks read
-(section 4). There is no class token; of a VideoPrism with a text half, the layers and pooling for contrast are left out.
+(section 4). There is no class token; of a VideoPrism with a text half, the layers and pooling of contrast stay out.
 """
 
 from __future__ import annotations

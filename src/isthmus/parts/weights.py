@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,10 @@ def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
     transformers says so in its log, and draws it at random.
     """
     try:
-        model, info = kind.from_pretrained(
-            folder, **SAFE, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
-        )
+        with _unreported():
+            model, info = kind.from_pretrained(
+                folder, **SAFE, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise PartUnavailable(f"the part in {folder} cannot be loaded: {error}") from error
     if missing := sorted(info["missing_keys"]):
@@ -34,3 +38,15 @@ def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
             f"such as {missing[0]}. Is it a model of another kind?"
         )
     return model
+
+
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """Without transformers' table of weights that the model does not take: of a larger model, it names all the rest."""
+    log = logging.getLogger("transformers.modeling_utils")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
