@@ -13,6 +13,8 @@ import transformers as t
 from torch import Tensor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from isthmus.encoders import point_transformer as points
+
 BLOCKS = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
 PATCHES = BLOCKS | {"patch_size": 4, "image_size": 16}
 WIDER = {"intermediate_size": 32}
@@ -281,6 +283,23 @@ def patchtst_features(model: Any, series: Tensor) -> Tensor:
     return torch.stack([states[:, channel, patch] for patch in range(5) for channel in range(3)], 1)
 
 
+def points_config(**more: Any) -> Any:
+    sizes = BLOCKS | WIDER | {"num_groups": 6, "group_size": 5, "decoder_layers": 1}
+    return points.PointTransformerConfig(**sizes, **more)
+
+
+def point_transformer() -> Any:
+    return points.PointTransformerModel(points_config())
+
+
+def point_pretraining() -> Any:
+    return points.PointTransformerForMaskedPretraining(points_config())
+
+
+def points_features(model: Any, clouds: Tensor) -> Tensor:
+    return getattr(model, "encoder", model)(clouds).last_hidden_state  # type: ignore
+
+
 MASK = {"embeddings.mask_token": "stands for hidden patches in pretraining"}
 NORM = {f"post_layernorm.{kind}": "for the pooled output" for kind in ("weight", "bias")}
 MEL = {"feature_size": 8, "hop_length": 160, "chunk_length": 1, "n_fft": 400, "feature_extractor_type": "Whisper"}
@@ -313,5 +332,6 @@ TINY: dict[str, Tiny] = {
     "timesformer": Tiny([timesformer, timesformer_joint, timesformer_space], timesformer_features, (16,), **CLIP),
     "videomae": Tiny([videomae, videomae_pretraining], videomae_features, (16,), **CLIP),
     "videoprism": Tiny([videoprism, videoprism_classifier, videoprism_clip], videoprism_features, (16, 24), **CLIP),
+    "point-transformer": Tiny([point_transformer, point_pretraining], points_features, (20, 31), lambda n: (n, 3)),
     "patchtst": Tiny([patchtst, patchtst_pretraining], patchtst_features, (22,), lambda n: (3, n)),
 }
