@@ -78,8 +78,9 @@ def test_the_number_of_features_is_known_before_it_runs(case: tuple[Any, Tiny, A
         torch.testing.assert_close(together, wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_it_is_the_same_without_its_folder(case: tuple[Any, Tiny, Any, Path]) -> None:
-    """A whole checkpoint has the encoder's configuration and weights, and nothing of its part's folder."""
+def test_it_is_the_same_without_its_folder(case: tuple[Any, Tiny, Any, Path], tmp_path: Path) -> None:
+    """A whole checkpoint has the encoder's configuration and weights, and nothing of its part's folder; the encoder
+    alone, saved as a folder, is a part again."""
     module, tiny, _, folder = case
     loaded = module.load(folder).eval()
     name = module.__name__.rsplit(".", 1)[1]
@@ -89,7 +90,12 @@ def test_it_is_the_same_without_its_folder(case: tuple[Any, Tiny, Any, Path]) ->
     again.load_state_dict(loaded.state_dict())
     some = tiny.media(2, tiny.sizes[0])
     with torch.no_grad():
-        torch.testing.assert_close(module.encode(again, some), module.encode(loaded, some))
+        wanted = module.encode(loaded, some)
+        torch.testing.assert_close(module.encode(again, some), wanted)
+        if module.__name__.endswith(".clip"):  # which leaves out the last layer of what it is given
+            return
+        loaded.save_pretrained(tmp_path / "again")
+        torch.testing.assert_close(module.encode(module.load(tmp_path / "again").eval(), some), wanted)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

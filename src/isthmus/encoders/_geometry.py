@@ -49,8 +49,8 @@ def nearest(centres_BG3: Tensor, points_BP3: Tensor, count: int, valid: Tensor |
 
 def take(points_BPC: Tensor, index: Tensor) -> Tensor:
     """The points [B, ..., C] at indices [B, ...]."""
-    flat = index.flatten(1)
-    return points_BPC.gather(1, flat[..., None].expand(-1, -1, points_BPC.shape[2])).unflatten(1, index.shape[1:])
+    flat = index.flatten(1)[..., None].expand(-1, -1, points_BPC.shape[2])
+    return points_BPC.gather(1, flat).view(*index.shape, points_BPC.shape[2])
 
 
 def chamfer(a_BM3: Tensor, b_BN3: Tensor) -> Tensor:

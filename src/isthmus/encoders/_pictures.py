@@ -44,7 +44,7 @@ def one_of(classes: Mapping[str, Any], folder: Path) -> Any:
 
     Raises `PartUnavailable` as `pretrained` does, and for a model of another type.
     """
-    kind = settings(folder, "config.json").get("model_type")
+    kind = str(settings(folder, "config.json").get("model_type"))
     if kind not in classes:
         raise PartUnavailable(f"the part in {folder} is a {kind}. This encoder takes {' or '.join(classes)}")
     return pretrained(classes[kind], folder)

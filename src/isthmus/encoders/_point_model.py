@@ -163,11 +163,12 @@ class PointTransformerForMaskedPretraining(_Points):
         centres, groups = self.encoder.group(points)
         B, G, K, _ = groups.shape
         order = torch.rand(B, G, generator=generator).argsort(1).to(points.device)
-        there, gone = order.split([G - round(self.config.mask_ratio * G), round(self.config.mask_ratio * G)], 1)
-        seen = self.encoder.tokens(take(groups.flatten(2), there).unflatten(2, (K, -1)).to(self.dtype))
+        visible = G - round(self.config.mask_ratio * G)
+        there, gone = order[:, :visible], order[:, visible:]
+        seen = self.encoder.tokens(take(groups.flatten(2), there).view(B, visible, K, -1).to(self.dtype))
         seen = self.encoder.blocks(seen, take(centres, there))
         tokens = torch.cat([seen, self.hidden.expand(B, gone.shape[1], -1)], 1)
-        said = self.decoder(tokens, take(centres, torch.cat([there, gone], 1)))[:, there.shape[1] :]
+        said = self.decoder(tokens, take(centres, torch.cat([there, gone], 1)))[:, visible:]
         truth = take(groups[..., :3].flatten(2), gone)
         return chamfer(self.head(said).view(-1, K, 3), truth.view(-1, K, 3)).mean()
 

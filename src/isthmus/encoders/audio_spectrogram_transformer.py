@@ -47,7 +47,7 @@ def grid(config: Any, size: int) -> tuple[int, ...]:
 def kept(config: Any, size: int, valid: int) -> int:
     """How many features hear something of `valid` frames."""
     time, frequency = grid(config, size)
-    return max(1, min(time, -(-valid // config.time_stride))) * frequency
+    return max(1, min(time, -(-valid // int(config.time_stride)))) * frequency
 
 
 def reader(folder: Path, size: int) -> Any:

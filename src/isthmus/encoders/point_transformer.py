@@ -54,7 +54,7 @@ def grid(config: Any, size: int) -> tuple[int, ...]:
 
 def kept(config: Any, size: int, valid: int) -> int:
     """How many features are of groups of their own: not more than there are points."""
-    return max(1, min(config.num_groups, valid))
+    return max(1, min(int(config.num_groups), valid))
 
 
 def reader(folder: Path, size: int) -> Reader:
