@@ -44,7 +44,7 @@ def kept(config: Any, size: int, valid: int) -> int:
     """How many features hold something of the first `valid` steps."""
     patches, channels = grid(config, size)
     first = size - config.patch_length - (patches - 1) * config.patch_stride  # transformers leaves out a rest before
-    return max(1, min(patches, -(-(valid - first) // int(config.patch_stride)))) * int(channels)
+    return int(max(1, min(patches, -(-(valid - first) // config.patch_stride))) * channels)
 
 
 def reader(folder: Path, size: int) -> Reader:

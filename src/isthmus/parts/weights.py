@@ -37,6 +37,8 @@ def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
             f"the part in {folder} does not fill a {type(model).__name__}: {len(missing)} of its weights are missing, "
             f"such as {missing[0]}. Is it a model of another kind?"
         )
+    if "key_mapping" in options:  # transformers would turn it round when the model is saved, which it is not made for
+        model.__dict__.pop("_weight_conversions", None)
     return model
 
 
