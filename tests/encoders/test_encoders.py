@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as t
 from safetensors.torch import load_file, save_file
 from tiny_encoders import TINY, Tiny
 
+from isthmus.encoders.point_transformer import PointTransformerConfig
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.model.composed import encoder as built
 from isthmus.model.configuration import IsthmusConfig
@@ -101,12 +103,14 @@ def test_it_is_the_same_without_its_folder(case: tuple[Any, Tiny, Any, Path], tm
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_is_near(case: tuple[Any, Tiny, Any, Path], dtype: torch.dtype) -> None:
     module, tiny, _, folder = case
-    some = tiny.media(2, tiny.sizes[0])
-    with torch.no_grad():
-        exact = module.encode(module.load(folder).eval(), some)
-        half = module.encode(module.load(folder).eval().to(dtype), some)
-    assert half.dtype == dtype
-    assert (half.float() - exact).norm() < 0.05 * exact.norm()
+    encoder = module.load(folder).eval()
+    rounded = deepcopy(encoder).to(dtype)
+    for size in tiny.sizes[: 1 if module.__name__.endswith("videoprism") else None]:
+        some = tiny.media(2, size)
+        with torch.no_grad():
+            exact, half = module.encode(encoder, some), module.encode(rounded, some)
+        assert half.dtype == dtype
+        assert (half.float() - exact).norm() < (0.02 if dtype == torch.bfloat16 else 0.003) * exact.norm()
 
 
 def test_frozen_it_learns_nothing_and_trained_every_weight_it_uses(case: tuple[Any, Tiny, Any, Path]) -> None:
@@ -150,6 +154,52 @@ def test_a_cut_or_ill_fitting_file_is_named(case: tuple[Any, Tiny, Any, Path]) -
     (folder / "config.json").write_text("{")
     with pytest.raises(PartUnavailable, match=r"part cannot be loaded"):
         module.load(folder)
+
+
+PUBLISHED: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "vit": (t.ViTConfig(), (14, 14)),
+    "swin": (t.SwinConfig(), (7, 7)),
+    "clip": (t.CLIPVisionConfig(patch_size=14, image_size=336), (24, 24)),
+    "clip-whole": (t.CLIPVisionConfig(patch_size=14), (257,)),
+    "siglip": (t.SiglipVisionConfig(), (14, 14)),
+    "siglip2": (t.Siglip2VisionConfig(), (16, 16)),
+    "dinov2": (t.Dinov2Config(patch_size=14, image_size=518), (16, 16)),
+    "dinov3": (t.DINOv3ViTConfig(num_register_tokens=4), (14, 14)),
+    "vit-s": (t.Dinov2Config(patch_size=14, image_size=112), (8, 8)),
+    "blip2": (t.Blip2VisionConfig(hidden_size=88, num_attention_heads=4), (257,)),
+    "whisper": (t.WhisperConfig(), (1500,)),
+    "qwen2-audio": (t.Qwen2AudioEncoderConfig(num_mel_bins=80), (750,)),
+    "wav2vec2": (t.Wav2Vec2Config(), (999,)),
+    "audio-spectrogram-transformer": (t.ASTConfig(), (101, 12)),
+    "timesformer": (t.TimesformerConfig(), (8, 14, 14)),
+    "videomae": (t.VideoMAEConfig(hidden_size=48, num_attention_heads=4), (8, 14, 14)),
+    "videoprism": (t.VideoPrismVisionConfig(), (16, 16, 16)),
+    "point-transformer": (PointTransformerConfig(), (64,)),
+    "patchtst": (t.PatchTSTConfig(context_length=512, patch_length=16, patch_stride=8, num_input_channels=3), (63, 3)),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_grids_of_published_sizes(name: str) -> None:
+    """At its default size, on a device that computes shapes only."""
+    module, (config, wanted) = find("isthmus.encoders", name), PUBLISHED[name]
+    for key in ("num_hidden_layers", "encoder_layers", "num_spatial_layers", "num_temporal_layers"):
+        if name != "swin" and hasattr(config, key):  # one layer does not change the shape
+            setattr(config, key, 1)
+    assert module.grid(config, module.SIZE) == wanted
+    shapes = {
+        "image": (3, module.SIZE, module.SIZE),
+        "video": (getattr(config, "num_frames", 0), 3, module.SIZE, module.SIZE),
+        "audio": (80, module.SIZE),
+        "points": (module.SIZE, 3),
+        "series": (3, module.SIZE),
+    }
+    own = {"wav2vec2": (module.SIZE,), "audio-spectrogram-transformer": (module.SIZE, 128)}
+    with torch.device("meta"):
+        model = built(IsthmusConfig(image_config=config, encoders={"image": {"name": name}}), "image").eval()
+    with torch.no_grad():
+        features = module.encode(model, torch.empty(1, *own.get(name, shapes[module.KIND]), device="meta"))
+    assert features.shape == (1, math.prod(wanted), config.hidden_size)
 
 
 @pytest.mark.parametrize("name", ["siglip2", "dinov2"])

@@ -133,6 +133,17 @@ def test_clips_without_settings_are_prepared_as_in_the_paper(name: str, white: f
     torch.testing.assert_close(pixels[:, :, 0], torch.full((1, 2, 16, 16), white))
 
 
+@pytest.mark.parametrize(("name", "which"), [("videoprism", "video_processor"), ("siglip2", "image_processor")])
+def test_settings_may_be_in_the_file_for_all_processors(name: str, which: str, tmp_path: Path) -> None:
+    module, folder = part(name, tmp_path)
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text(json.dumps({which: {"rescale_factor": 0.5}}))
+    assert module.reader(folder, 16).rescale_factor == 0.5
+    (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": {}}))
+    with pytest.raises(PartUnavailable, match=f"its processor_config.json has no .*{which}"):
+        module.reader(folder, 16)
+
+
 @pytest.mark.parametrize("name", ["siglip2", "dinov3"])
 def test_pictures_are_squares_with_the_parts_mean(name: str, tmp_path: Path) -> None:
     module, folder = part(name, tmp_path)
@@ -165,8 +176,14 @@ def test_series_are_filled_up_and_cut() -> None:
     torch.testing.assert_close(series[0], wanted, equal_nan=True)
     torch.testing.assert_close(series[1], torch.from_numpy(long[:, 4:]))
     assert valid.tolist() == [3, 6]
-    with pytest.raises(BadMedia, match="a series of 3 channels; this part takes 2"):
-        module.prepare(Reader(span=6, channels=2), [np.zeros((3, 6), np.float32)])
+    for bad, says in (
+        (np.zeros((3, 6)), r"shape \(3, 6\); this part takes steps of 2 channels"),
+        (np.zeros((2, 0)), r"shape \(2, 0\)"),
+        (np.zeros(2), r"shape \(2,\)"),
+        (np.full((2, 6), np.inf), "infinite values"),
+    ):
+        with pytest.raises(BadMedia, match=says):
+            module.prepare(Reader(span=6, channels=2), [bad.astype(np.float32)])
 
 
 @pytest.mark.parametrize("name", TIMED)
@@ -235,14 +252,11 @@ def test_a_missing_value_is_not_a_number_that_counts() -> None:
     series[0, 1, 5:9] = float("nan")
     with torch.no_grad():
         features = module.encode(model, series)
-        there = torch.where(series.isnan(), series[0, 1][~series[0, 1].isnan()].mean(), series)
-        scaled = module.encode(model, torch.full_like(series, float("nan")))
+        nothing = module.encode(model, torch.full_like(series, float("nan")))
+        whole = module.encode(model, series.nan_to_num(3))
     assert features.isfinite().all()
-    assert scaled.isfinite().all()
-    assert there.isfinite().all()
-    # the channels beside it are as if nothing were missing
-    whole = module.encode(model, series.nan_to_num(3))
-    torch.testing.assert_close(features[:, 0::3], whole[:, 0::3])
+    assert nothing.isfinite().all()
+    torch.testing.assert_close(features[:, 0::3], whole[:, 0::3])  # the channel beside it is as it was
     assert not torch.allclose(features[:, 1::3], whole[:, 1::3])
 
 

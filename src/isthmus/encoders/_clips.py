@@ -14,13 +14,13 @@ from transformers import VideoMAEImageProcessorPil
 from isthmus.encoders import _pictures
 from isthmus.errors import BadMedia
 
-FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
+SETTINGS = ("video_processor", "image_processor")  # whose settings a part may have
 
 
 def reader(folder: Path, size: int, **own: Any) -> Any:
     """An image processor for clips of `size` pixels with the part's settings; transformers' video processors need
     torchvision. `own` are settings that the part's files need not have."""
-    return _pictures.reader(VideoMAEImageProcessorPil, folder, size, FILES, **own)
+    return _pictures.reader(VideoMAEImageProcessorPil, folder, size, SETTINGS, **own)
 
 
 def prepare(reader: Any, clips: Sequence[np.ndarray[Any, Any]]) -> tuple[Tensor, Tensor]:

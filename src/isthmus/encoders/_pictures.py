@@ -12,6 +12,7 @@ from torch import Tensor
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.parts.weights import SAFE, pretrained
 
+PLACES = {"image_processor": "preprocessor_config.json", "video_processor": "video_preprocessor_config.json"}
 SWITCHES = ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
 SETTINGS = (*SWITCHES, "size", "resample", "rescale_factor", "image_mean", "image_std")  # of a picture's preparation
 
@@ -61,18 +62,28 @@ def settings(folder: Path, *names: str) -> dict[str, Any]:
     raise PartUnavailable(f"the part in {folder} cannot be loaded: it has no {' or '.join(names)}")
 
 
-def reader(
-    kind: Any, folder: Path, size: int, names: tuple[str, ...] = ("preprocessor_config.json",), **own: Any
-) -> Any:
+def reader(kind: Any, folder: Path, size: int, of: tuple[str, ...] = ("image_processor",), **own: Any) -> Any:
     """An image processor of the class `kind` with the part's settings, for squares of `size` pixels.
 
-    For parts whose own processor needs torchvision, or does not make squares. `own` are settings that the part's files
-    need not have.
+    For parts whose own processor needs torchvision, or does not make squares. The settings are those of the first of
+    the processors `of` that the part has, in a file of its own or in the one for all its processors; `own` stands where
+    they say nothing. Raises `PartUnavailable` if there are none.
     """
-    said = settings(folder, *names)
+    said = _said(folder, of)
     made = kind(**own | {key: said[key] for key in SETTINGS if said.get(key) is not None})
     resize(made, size)
     return made
+
+
+def _said(folder: Path, of: tuple[str, ...]) -> dict[str, Any]:
+    for one in of:
+        if (Path(folder) / PLACES[one]).is_file():
+            return settings(folder, PLACES[one])
+    whole = settings(folder, "processor_config.json", *(PLACES[one] for one in of))
+    for one in of:
+        if isinstance(whole.get(one), dict):
+            return dict(whole[one])
+    raise PartUnavailable(f"the part in {folder} cannot be loaded: its processor_config.json has no {' or '.join(of)}")
 
 
 def own_reader(kind: Any, folder: Path) -> Any:

@@ -56,12 +56,14 @@ def prepare(reader: Reader, series: Sequence[np.ndarray[Any, Any]]) -> tuple[Ten
     """Series [B, C, T] (each float32 [C, steps], NaN where a value is missing), and how many steps are real [B].
 
     A shorter one is filled up with NaN; of a longer one, the last steps stay. Raises `BadMedia` for another number of
-    channels.
+    channels, no steps, or infinite values.
     """
     filled = np.full((len(series), reader.channels, reader.span), np.nan, np.float32)
     for row, one in zip(filled, series, strict=True):
-        if len(one) != reader.channels:
-            raise BadMedia(f"a series of {len(one)} channels; this part takes {reader.channels}")
+        if one.ndim != 2 or len(one) != reader.channels or not one.size:
+            raise BadMedia(f"a series of shape {one.shape}; this part takes steps of {reader.channels} channels")
+        if np.isinf(one).any():
+            raise BadMedia("a series with infinite values")
         end = one[:, -reader.span :]
         row[:, : end.shape[1]] = end
     return torch.from_numpy(filled), torch.tensor([min(one.shape[1], reader.span) for one in series])

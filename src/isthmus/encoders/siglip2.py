@@ -49,6 +49,5 @@ def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tens
     p = model.config.patch_size
     h, w = height // p, width // p
     x = pixels_BCHW[:, :, : h * p, : w * p].reshape(B, C, h, p, w, p).permute(0, 2, 4, 3, 5, 1).reshape(B, h * w, -1)
-    every = torch.ones(B, h * w, dtype=torch.long, device=x.device)
-    shapes = torch.tensor([[h, w]] * B, device=x.device)
-    return _pictures.patches(model, x, pixel_attention_mask=every, spatial_shapes=shapes)
+    shapes = torch.tensor([[h, w]] * B)  # transformers reads it number by number, which a GPU would wait for
+    return _pictures.patches(model, x, pixel_attention_mask=None, spatial_shapes=shapes)

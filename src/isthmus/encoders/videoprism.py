@@ -48,6 +48,6 @@ def reader(folder: Path, size: int) -> Any:
 
 def encode(model: Any, clips_BFCHW: Tensor, valid: Tensor | None = None) -> Tensor:
     """Features [B, F x h x w, D], frame by frame; positions are interpolated where the picture is not of the size of
-    pretraining. Raises `BadMedia` for clips of another number of frames."""
+    pretraining (on a CPU, torch does so in fp32 only). Raises `BadMedia` for clips of another number of frames."""
     _clips.check(model.config, clips_BFCHW)
     return _pictures.patches(model, clips_BFCHW, interpolate_pos_encoding=True)
