@@ -129,7 +129,7 @@ def test_parts_for_people() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["parts", "vit"], "no part 'vit'. Did you mean 'vit-s'?"),
+        (["parts", "vits"], "no part 'vits'. Did you mean 'vit-s'?"),
         (["chat", "--model", "defualt", "Hello?"], "no model 'defualt'. Did you mean 'default'?"),
         (["chat", "--image", "nowhere.png", "What is this?"], "nowhere.png: no such file"),
         (["train", "demmo"], "no recipe 'demmo'. Did you mean 'demo'?"),
@@ -192,7 +192,7 @@ def test_a_run_is_not_its_model(tmp_path: Path, fails: Callable[..., str]) -> No
 
 
 def test_the_traceback_is_there_for_who_asks() -> None:
-    done = run("parts", "vit", ISTHMUS_TRACEBACK="1")
+    done = run("parts", "vits", ISTHMUS_TRACEBACK="1")
     assert "Traceback" in done.stderr
     assert done.returncode == 1
 

@@ -32,6 +32,6 @@ def grid(config: Any, size: int) -> tuple[int, ...]:
     return ((size // config.patch_size) ** 2 + 1,)
 
 
-def encode(model: Any, pixels_BCHW: Tensor) -> Tensor:
+def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tensor:
     """Features [B, N, D] after the last norm."""
-    return model(pixels_BCHW, interpolate_pos_encoding=True).last_hidden_state  # type: ignore[no-any-return]
+    return model(pixels_BCHW.to(model.dtype), interpolate_pos_encoding=True).last_hidden_state  # type: ignore[no-any-return]

@@ -17,6 +17,7 @@ ABOUT = "CLIP's ViT: patch features of the last layer but one, as in LLaVA-1.5; 
 KIND = "image"
 PART = None
 SIZE = 336
+UNUSED = ("post_layernorm.weight", "post_layernorm.bias")  # for the pooled output
 
 
 def load(folder: Path) -> Any:
@@ -32,6 +33,6 @@ def grid(config: Any, size: int) -> tuple[int, ...]:
     return (size // config.patch_size,) * 2
 
 
-def encode(model: Any, pixels_BCHW: Tensor) -> Tensor:
+def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tensor:
     """Patch features [B, N, D] of the last layer, without the class token and before the norm of the pooled output."""
-    return model(pixels_BCHW, interpolate_pos_encoding=True).last_hidden_state[:, 1:]  # type: ignore[no-any-return]
+    return model(pixels_BCHW.to(model.dtype), interpolate_pos_encoding=True).last_hidden_state[:, 1:]  # type: ignore[no-any-return]

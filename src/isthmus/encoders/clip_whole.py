@@ -15,6 +15,7 @@ ABOUT = "CLIP's ViT: the class token and patch features of its last layer, as in
 KIND = "image"
 PART = None
 SIZE = 224
+UNUSED = ("post_layernorm.weight", "post_layernorm.bias")  # for the pooled output
 
 
 def load(folder: Path) -> Any:
@@ -27,6 +28,6 @@ def grid(config: Any, size: int) -> tuple[int, ...]:
     return ((size // config.patch_size) ** 2 + 1,)
 
 
-def encode(model: Any, pixels_BCHW: Tensor) -> Tensor:
+def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tensor:
     """Features [B, N, D] of the last layer, before the norm of the pooled output."""
-    return model(pixels_BCHW, interpolate_pos_encoding=True).last_hidden_state  # type: ignore[no-any-return]
+    return model(pixels_BCHW.to(model.dtype), interpolate_pos_encoding=True).last_hidden_state  # type: ignore[no-any-return]

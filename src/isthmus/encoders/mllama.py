@@ -61,7 +61,7 @@ def pack(tiles_NKCHW: Tensor, ratios_N: Tensor) -> Tensor:
     return torch.cat([column, ratios_N.to(column).view(-1, 1, 1, 1).expand_as(column[:, :, :1])], 2)
 
 
-def encode(model: Any, pixels_NCHW: Tensor) -> Tensor:
+def encode(model: Any, pixels_NCHW: Tensor, valid: Tensor | None = None) -> Tensor:
     """Features [N, F, D] of pictures as `pack` gives them; the last of D is 1 in tiles that a picture has, else 0."""
     config = model.config
     (N, C, _, W), K = pixels_NCHW.shape, config.max_num_tiles

@@ -17,6 +17,7 @@ ABOUT = "ViT-S/14, nine layers, D=384: general features of a picture"
 KIND = "image"
 PART = "vit-s"
 SIZE = 112
+UNUSED = ("embeddings.mask_token",)  # for pretraining
 
 
 def load(folder: Path) -> Any:
@@ -29,6 +30,6 @@ def grid(config: Any, size: int) -> tuple[int, ...]:
     return (size // config.patch_size,) * 2
 
 
-def encode(model: Any, pixels_BCHW: Tensor) -> Tensor:
+def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tensor:
     """Patch features [B, N, D], without the class token."""
-    return model(pixels_BCHW).last_hidden_state[:, 1:]  # type: ignore[no-any-return]
+    return model(pixels_BCHW.to(model.dtype)).last_hidden_state[:, 1:]  # type: ignore[no-any-return]

@@ -16,6 +16,7 @@ from isthmus import parts
 from isthmus.connectors._options import SIZES
 from isthmus.connectors._options import options as connector_options
 from isthmus.data.packing import plain
+from isthmus.encoders._pictures import resize
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.model.composed import IsthmusModel, connector, family
 from isthmus.model.configuration import IsthmusConfig
@@ -86,7 +87,7 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
         setattr(config, f"{kind}_config", modules[kind].config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folders["llm"], **SAFE)
-        images = AutoImageProcessor.from_pretrained(folders["image.encoder"], **SAFE, backend="pil")
+        images = _images(config.encoders["image"], folders["image.encoder"])
     except (OSError, ValueError) as error:
         where = ", ".join(map(str, folders.values()))
         raise PartUnavailable(f"a part in {where} cannot be loaded: {error}") from error
@@ -94,7 +95,6 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
     for own in (llm.config, *(module.config for module in modules.values())):
         own.name_or_path = ""  # a path of this machine, which a checkpoint would carry away
     model = joined(config, llm, modules)
-    _resize(images, config.encoders["image"]["size"])
     tokens: dict[str, Any] = {kind: module.num_tokens for kind, module in model.connectors.items()}
     reads = [kind for kind, module in model.connectors.items() if module.reads]
     processor = IsthmusProcessor(tokenizer, images, config.placeholders, tokens, frame(tokenizer), reads)
@@ -192,14 +192,14 @@ def _fill_in(options: dict[str, Any], text: Any) -> None:
         _fill_in(options["inside"], text)
 
 
-def _resize(images: Any, size: int) -> None:
-    """Set the side of the square that an image processor makes, in the way it makes squares."""
-    square = {"height": size, "width": size}
-    if getattr(images, "do_center_crop", False):
-        images.crop_size = square
-        images.size = {"shortest_edge": size} if "shortest_edge" in images.size else square
-    else:
-        images.size = square
+def _images(encoder: Mapping[str, Any], folder: Path) -> Any:
+    """The image processor in `folder`, or what the encoder's file has instead, for squares of the encoder's size."""
+    module = find("isthmus.encoders", encoder["name"])
+    if hasattr(module, "reader"):
+        return module.reader(folder, encoder["size"])
+    images = AutoImageProcessor.from_pretrained(folder, **SAFE, backend="pil")
+    resize(images, encoder["size"])
+    return images
 
 
 def _check_llm(model: IsthmusModel, processor: IsthmusProcessor) -> None:

@@ -1,0 +1,110 @@
+"""What encoders of pictures share: the grid, how to leave out class tokens, and readers made from a part's settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from isthmus.errors import BadRecipe, PartUnavailable
+from isthmus.parts.weights import SAFE, pretrained
+
+PLACES = {"image_processor": "preprocessor_config.json", "video_processor": "video_preprocessor_config.json"}
+SWITCHES = ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
+SETTINGS = (*SWITCHES, "size", "resample", "rescale_factor", "image_mean", "image_std")  # of a picture's preparation
+
+
+def square(config: Any, size: int) -> tuple[int, ...]:
+    """How the features of a square picture of `size` pixels lie: rows, columns of patches.
+
+    Raises `BadRecipe` for a picture smaller than a patch.
+    """
+    if size < config.patch_size:
+        raise BadRecipe(f"size: {size} pixels are less than a patch of {config.patch_size}")
+    return (size // config.patch_size,) * 2
+
+
+def patches(model: Any, pixels_BCHW: Tensor, others: int = 0, **options: Any) -> Tensor:
+    """The last hidden state [B, N, D] without its first `others` tokens, which stand for no place in the picture."""
+    return model(pixels_BCHW.to(model.dtype), **options).last_hidden_state[:, others:]  # type: ignore[no-any-return]
+
+
+def without_head(model: Any) -> Any:
+    """A SigLIP without the pooling head: nothing is computed, stored or trained for it."""
+    if model.use_head:
+        del model.head
+    model.use_head = model.config.vision_use_head = False
+    return model
+
+
+def one_of(classes: Mapping[str, Any], folder: Path) -> Any:
+    """The model in `folder`, of the class that its `model_type` names in `classes`.
+
+    Raises `PartUnavailable` as `pretrained` does, and for a model of another type.
+    """
+    kind = str(settings(folder, "config.json").get("model_type"))
+    if kind not in classes:
+        raise PartUnavailable(f"the part in {folder} is a {kind}. This encoder takes {' or '.join(classes)}")
+    return pretrained(classes[kind], folder)
+
+
+def settings(folder: Path, *names: str) -> dict[str, Any]:
+    """What the first of these JSON files that is in `folder` says. Raises `PartUnavailable` if there is none."""
+    for name in names:
+        if (file := Path(folder) / name).is_file():
+            try:
+                return dict(json.loads(file.read_text(encoding="utf-8")))
+            except ValueError as error:
+                raise PartUnavailable(f"the part in {folder} cannot be loaded: {name}: {error}") from error
+    raise PartUnavailable(f"the part in {folder} cannot be loaded: it has no {' or '.join(names)}")
+
+
+def reader(kind: Any, folder: Path, size: int, of: tuple[str, ...] = ("image_processor",), **own: Any) -> Any:
+    """An image processor of the class `kind` with the part's settings, for squares of `size` pixels.
+
+    For parts whose own processor needs torchvision, or does not make squares. The settings are those of the first of
+    the processors `of` that the part has, in a file of its own or in the one for all its processors; `own` stands where
+    they say nothing. Raises `PartUnavailable` if there are none.
+    """
+    said = _said(folder, of)
+    made = kind(**own | {key: said[key] for key in SETTINGS if said.get(key) is not None})
+    resize(made, size)
+    return made
+
+
+def _said(folder: Path, of: tuple[str, ...]) -> dict[str, Any]:
+    for one in of:
+        if (Path(folder) / PLACES[one]).is_file():
+            return settings(folder, PLACES[one])
+    whole = settings(folder, "processor_config.json", *(PLACES[one] for one in of))
+    for one in of:
+        if isinstance(whole.get(one), dict):
+            return dict(whole[one])
+    raise PartUnavailable(f"the part in {folder} cannot be loaded: its processor_config.json has no {' or '.join(of)}")
+
+
+def own_reader(kind: Any, folder: Path) -> Any:
+    """The processor or feature extractor of the class `kind` in `folder`. Raises `PartUnavailable` if there is none."""
+    try:
+        return kind.from_pretrained(folder, **SAFE)
+    except (OSError, ValueError) as error:
+        raise PartUnavailable(f"the part in {folder} cannot be loaded: {error}") from error
+
+
+def resize(images: Any, size: int) -> None:
+    """Set the side of the square that an image processor makes, in the way it makes squares."""
+    edges = {"height": size, "width": size}
+    if getattr(images, "do_center_crop", False):
+        images.crop_size = edges
+        images.size = {"shortest_edge": size} if "shortest_edge" in images.size else edges
+    else:
+        images.size = edges
+
+
+def exactly(what: str, size: int, only: int) -> None:
+    """Raises `BadRecipe` unless `size` is the `only` one that the model has positions for."""
+    if size != only:
+        raise BadRecipe(f"size: {size}: this part takes {only} {what}, and no other number")

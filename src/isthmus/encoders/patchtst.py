@@ -1,0 +1,82 @@
+"""`patchtst`: PatchTST (Nie et al., 2023, arXiv:2211.14730), for series of measurements.
+
+A feature stands for a patch of steps in one channel (section 3.1). Missing values and padding are masked where the
+series is standardised, and are the mean for what comes after: the layers have no mask, so that the features of the real
+part depend on how much is missing, but not on what stands there. A class token (`use_cls_token`) is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PatchTSTModel
+
+from isthmus.encoders import _pictures
+from isthmus.encoders._reader import Reader
+from isthmus.errors import BadMedia
+from isthmus.parts.weights import pretrained
+
+ABOUT = "any PatchTST of transformers: features of patches of a series; name its folder or hub part"
+KIND = "series"
+PART = None
+SIZE = 512  # steps, as in the paper's PatchTST/64
+
+
+def load(folder: Path) -> Any:
+    """The PatchTST in `folder`, also from under a head; what masks its input in pretraining is left out."""
+    model = pretrained(PatchTSTModel, folder)
+    model.masking, model.do_mask_input, model.config.do_mask_input = nn.Identity(), False, False
+    return model
+
+
+def grid(config: Any, size: int) -> tuple[int, ...]:
+    """How the features of `size` steps lie: patches in time, channels. Raises `BadRecipe` for another `size`."""
+    _pictures.exactly("steps", size, config.context_length)
+    return (size - config.patch_length) // config.patch_stride + 1, config.num_input_channels
+
+
+def kept(config: Any, size: int, valid: int) -> int:
+    """How many features hold something of the first `valid` steps."""
+    patches, channels = grid(config, size)
+    first = size - config.patch_length - (patches - 1) * config.patch_stride  # transformers leaves out a rest before
+    return int(max(1, min(patches, -(-(valid - first) // config.patch_stride))) * channels)
+
+
+def reader(folder: Path, size: int) -> Reader:
+    """What series are brought to: `size` steps (its `span`), and the part's number of channels."""
+    return Reader(span=size, channels=_pictures.settings(folder, "config.json").get("num_input_channels", 1))
+
+
+def prepare(reader: Reader, series: Sequence[np.ndarray[Any, Any]]) -> tuple[Tensor, Tensor]:
+    """Series [B, C, T] (each float32 [C, steps], NaN where a value is missing), and how many steps are real [B].
+
+    A shorter one is filled up with NaN; of a longer one, the last steps stay. Raises `BadMedia` for another number of
+    channels, no steps, or infinite values.
+    """
+    filled = np.full((len(series), reader.channels, reader.span), np.nan, np.float32)
+    for row, one in zip(filled, series, strict=True):
+        if one.ndim != 2 or len(one) != reader.channels or not one.size:
+            raise BadMedia(f"a series of shape {one.shape}; this part takes steps of {reader.channels} channels")
+        if np.isinf(one).any():
+            raise BadMedia("a series with infinite values")
+        end = one[:, -reader.span :]
+        row[:, : end.shape[1]] = end
+    return torch.from_numpy(filled), torch.tensor([min(one.shape[1], reader.span) for one in series])
+
+
+def encode(model: Any, series_BCT: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Features [B, N, D] of series with NaN for missing values, in time order, a moment's channel by channel."""
+    T = series_BCT.shape[2]
+    seen = ~series_BCT.isnan()
+    if valid is not None:
+        seen &= (torch.arange(T, device=seen.device) < valid[:, None].to(seen.device))[:, None]
+    mean = (series_BCT.nan_to_num() * seen).sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp_min(1)
+    values = torch.where(seen, series_BCT, mean).to(model.dtype)
+    x_BCND = model(values.mT, past_observed_mask=seen.mT.to(model.dtype)).last_hidden_state
+    x_BCND = x_BCND[:, :, int(model.config.use_cls_token) :]
+    return x_BCND.transpose(1, 2).flatten(1, 2)  # type: ignore[no-any-return]

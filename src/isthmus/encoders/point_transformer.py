@@ -1,0 +1,89 @@
+"""`point-transformer`: a transformer over groups of points, as Point-BERT (Yu et al., 2022, arXiv:2111.14819).
+
+No weights of it come with transformers. It can be trained from nothing, alone by masked pretraining (Point-MAE, Pang et
+al., 2022, arXiv:2203.06604) or with the whole model:
+
+    from isthmus.encoders.point_transformer import PointTransformerConfig, PointTransformerForMaskedPretraining
+
+    model = PointTransformerForMaskedPretraining(PointTransformerConfig())
+    loss = model(points)  # [B, 1024, 3], as `prepare` gives them
+    model.encoder.save_pretrained("my-points")  # a part like any other
+
+Features are those of the groups, farthest first; there is no class token. Which they are does not depend on the order
+of the points, except where distances are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isthmus.encoders import _pictures
+from isthmus.encoders._geometry import farthest
+from isthmus.encoders._point_model import (
+    PointTransformerConfig,
+    PointTransformerForMaskedPretraining,
+    PointTransformerModel,
+)
+from isthmus.encoders._reader import Reader
+from isthmus.errors import BadMedia
+from isthmus.parts.weights import pretrained
+
+__all__ = ["PointTransformerConfig", "PointTransformerForMaskedPretraining", "PointTransformerModel"]
+
+ABOUT = "a transformer over groups of points (Point-BERT), trainable from nothing; name the folder of its part"
+KIND = "points"
+PART = None
+SIZE = 1024  # points
+
+
+def load(folder: Path) -> Any:
+    """The point transformer in `folder`, also from beside the decoder of its masked pretraining."""
+    return pretrained(PointTransformerModel, folder)
+
+
+def grid(config: Any, size: int) -> tuple[int, ...]:
+    """How the features lie: in a row, one for each group, however many points there are."""
+    return (config.num_groups,)
+
+
+def kept(config: Any, size: int, valid: int) -> int:
+    """How many features are of groups of their own: not more than there are points."""
+    return max(1, min(int(config.num_groups), valid))
+
+
+def reader(folder: Path, size: int) -> Reader:
+    """What clouds are brought to: `size` points (its `span`), and the part's numbers of a point."""
+    return Reader(span=size, channels=_pictures.settings(folder, "config.json").get("channels", 3))
+
+
+def prepare(reader: Reader, clouds: Sequence[np.ndarray[Any, Any]]) -> tuple[Tensor, Tensor]:
+    """Points [B, P, channels] of clouds (each float32 [points, channels]), and how many points are real [B].
+
+    A cloud is centred on its mean and scaled into the unit sphere. Of a larger one, points far from each other are
+    taken, as Point-BERT does; a smaller one is filled up with zeros. Colours are taken as they are, from 0 to 1. Raises
+    `BadMedia` for another number of channels, no points, or points that are not finite.
+    """
+    filled = torch.zeros(len(clouds), reader.span, reader.channels)
+    for row, cloud in zip(filled, clouds, strict=True):
+        if cloud.ndim != 2 or cloud.shape[1] != reader.channels or not len(cloud):
+            raise BadMedia(f"a cloud of shape {cloud.shape}; this part takes points of {reader.channels} numbers")
+        points = torch.as_tensor(cloud, dtype=torch.float32)
+        if not points.isfinite().all():
+            raise BadMedia("a cloud with points that are not finite")
+        if len(points) > reader.span:
+            points = points[farthest(points[None, :, :3], reader.span)[0]]
+        place = points[:, :3] - points[:, :3].mean(0)
+        place = place / place.square().sum(1).amax().sqrt().clamp_min(1e-9)
+        row[: len(points)] = torch.cat([place, points[:, 3:]], 1)
+    return filled, torch.tensor([min(len(cloud), reader.span) for cloud in clouds])
+
+
+def encode(model: Any, points_BPC: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Features [B, N, D] of points; what stands beyond `valid` points changes nothing."""
+    return model(points_BPC, valid).last_hidden_state  # type: ignore[no-any-return]
