@@ -15,7 +15,7 @@ from isthmus.media.forms import Floats, Sound
 from isthmus.types import Audio
 
 FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF", "MP4", "WEBM", "MKV", "AVI")
-SNDFILE_FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MPEG", "AIFF"}
+SNDFILE_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "MP3", "AIFF"}
 BLOCK = 2**16  # samples read at once
 SLACK = 0.9  # of what a container declares must be there; encoders count their own delay in or leave it out
 
@@ -44,11 +44,10 @@ def load_audio(medium: Audio) -> Sound:
 def decode(data: bytes, start: float | None, end: float | None) -> dict[str, Any]:
     """`samples` float32 [T] and their `rate`; runs in a worker."""
     window = caps.window(start, end)
-    if data[:4] in (b"fLaC", b"OggS", b"RF64") or data[:3] == b"ID3" or _is_mpeg(data):
+    if data[:4] in (b"fLaC", b"OggS") or data[:3] == b"ID3" or _is_mp3(data):
         samples, rate = _by_sndfile(data, *window)
     elif data[:4] in (b"RIFF", b"FORM") and data[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
-        if data[:4] == b"RIFF":
-            check_wav(data)
+        check_chunks(data)
         samples, rate = _by_sndfile(data, *window)
     else:
         from isthmus.media import container
@@ -61,18 +60,20 @@ def decode(data: bytes, start: float | None, end: float | None) -> dict[str, Any
     return {"samples": samples, "rate": rate}
 
 
-def check_wav(data: bytes) -> None:
-    """Raises `BadMedia` for a WAV header that declares what the file does not hold: decoders read those silently."""
-    place, rate = 12, None
+def check_chunks(data: bytes) -> None:
+    """Raises `BadMedia` for a WAV or AIFF that declares what the file does not hold: decoders read those silently."""
+    little = data[:4] == b"RIFF"
+    place, described = 12, False
     while place + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, place)
+        name, size = struct.unpack_from("<4sI" if little else ">4sI", data, place)
+        described |= name in (b"fmt ", b"COMM")
         if name == b"fmt " and place + 24 <= len(data):
             _, channels, rate = struct.unpack_from("<HHI", data, place + 8)
             if not channels:
                 raise BadMedia("0 channels of sound")
             caps.check_rate(rate)
-        if name == b"data":
-            if rate is None:
+        if name in (b"data", b"SSND"):
+            if not described:
                 raise BadMedia("damaged, its header does not say what its samples are")
             if size > (held := len(data) - place - 8):
                 raise BadMedia(
@@ -105,7 +106,7 @@ def _by_sndfile(data: bytes, first: float, last: float) -> tuple[Floats, int]:
         while have < len(samples):
             block = file.read(min(BLOCK, len(samples) - have), dtype="float32", always_2d=True)
             if not len(block):
-                if have < len(samples) * (SLACK if file.format == "MPEG" else 1):  # MP3 headers only estimate
+                if have < len(samples) * (SLACK if file.format == "MP3" else 1):  # MP3 headers only estimate
                     raise BadMedia(
                         f"its header declares {file.frames / rate:g} seconds of sound and the file holds "
                         f"{(begin + have) / rate:g}. Write it again"
@@ -121,5 +122,6 @@ def mono(block: npt.NDArray[np.float32]) -> Floats:
     return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
 
 
-def _is_mpeg(data: bytes) -> bool:
-    return len(data) > 1 and data[0] == 0xFF and data[1] & 0xE6 in (0xE2, 0xE4, 0xE6) and data[1] & 0xE0 == 0xE0
+def _is_mp3(data: bytes) -> bool:
+    """Whether it begins with a frame of MPEG's layer III: eleven bits set, and the layer's number."""
+    return len(data) > 1 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2

@@ -22,7 +22,7 @@ MAX_FRAME_RATE = 1_000
 MAX_PACKETS = 500_000  # of a video: a table of sizes can declare billions in a few bytes
 MAX_POINTS = 1_000_000  # or a mesh's vertices, or its faces
 MAX_CHANNELS = 1_024  # of a series
-MAX_VALUES = 4_000_000  # channels x time
+MAX_VALUES = 2_000_000  # channels x time
 
 # What one decoding may take in the process that decodes; past it, the process is ended.
 MEMORY = 2**30  # bytes beyond what the process holds already

@@ -74,11 +74,15 @@ def decode(data: bytes, count: int, seed: int) -> dict[str, Any]:
     if data[:4] == b"LASF":
         return _las(data)
     if data.startswith((b"ply\n", b"ply\r")):
-        _check_ply(data)
+        declared = _check_ply(data)
         caps.need("trimesh", "a PLY")
         from trimesh.exchange.ply import load_ply
 
-        return _trimesh([load_ply(io.BytesIO(data), skip_materials=True)], count, seed)
+        found = load_ply(io.BytesIO(data), skip_materials=True)
+        for what, name in (("vertices", b"vertex"), ("faces", b"face")):
+            if (held := len(found.get(what, ()))) < declared.get(name, 0):
+                raise BadMedia(f"its header declares {declared[name]:,} {what} and the file holds {held:,}")
+        return _trimesh([found], count, seed)
     if b"\0" in data[:4096] or not any(line.startswith(b"v ") for line in data[:65536].splitlines()):
         raise BadMedia(UNKNOWN)
     caps.check_points(data.count(b"\nv ") + data.startswith(b"v "), "vertices")
@@ -90,8 +94,8 @@ def decode(data: bytes, count: int, seed: int) -> dict[str, Any]:
     return _trimesh(list(found.get("geometry", {"": found}).values()), count, seed)
 
 
-def _check_ply(data: bytes) -> None:
-    """Raises `BadMedia` for a header that declares too much, or more than the file can hold."""
+def _check_ply(data: bytes) -> dict[bytes, int]:
+    """How many of what the header declares. Raises `BadMedia` for too many, or more than the file can hold."""
     header, end, _ = data[:65536].partition(b"end_header")
     if not end:
         raise BadMedia("damaged, its header has no end")
@@ -106,6 +110,7 @@ def _check_ply(data: bytes) -> None:
                 raise BadMedia(f"its header declares {counts[words[1]]:,} in a file of {len(data):,} bytes")
     caps.check_points(counts.get(b"vertex", 0), "points")
     caps.check_points(counts.get(b"face", 0) + 1, "faces")
+    return counts
 
 
 def _trimesh(parts: list[dict[str, Any]], count: int, seed: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import datetime
 import io
 import itertools
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,7 +90,8 @@ def of_csv(data: bytes, medium: Series) -> Signal:
         formats = ", ".join(FORMATS)
         raise BadMedia(f"not a series that can be read, nor UTF-8 (byte {error.start}). Formats: {formats}") from None
     first = next((line for line in io.StringIO(text) if line.strip()), "")
-    rows = _rows(csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count), strict=True))
+    delimiter = max(",;\t", key=first.count)
+    rows = _rows(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True))
     first_line, head = next(rows, (0, []))
     if not head:
         raise BadMedia("0 rows: there is nothing in it")
@@ -97,28 +99,64 @@ def of_csv(data: bytes, medium: Series) -> Signal:
     names = [cell.strip() for cell in head] if named else [f"column {index}" for index in range(len(head))]
     where = time_column(names, medium.time)
     channels = [name for index, name in enumerate(names) if index != where]
-    times, values, lines = [], [], []
-    for line, cells in rows if named else itertools.chain([(first_line, head)], rows):
+    caps.check_values(len(channels), 1)
+    table = _plain(text, delimiter, first_line if named else 0, len(names), where)
+    if table is None:
+        table = _table(rows if named else itertools.chain([(first_line, head)], rows), names, where)
+    times = None if where is None else table[:, where]
+    values = table if where is None else np.delete(table, where, axis=1)
+    caps.check_values(len(channels), len(table))
+    return _signal(values.T, times, tuple(channels), medium)
+
+
+def _plain(text: str, delimiter: str, skipped: int, width: int, where: int | None) -> npt.NDArray[np.float64] | None:
+    """The numbers [T, columns] of a table that holds nothing else, read fast; none for any other table."""
+    try:
+        rows = caps.MAX_VALUES // max(1, width - (where is not None)) + 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a table without rows
+            table = np.loadtxt(
+                io.StringIO(text), delimiter=delimiter, comments=None, skiprows=skipped, ndmin=2, max_rows=rows
+            )
+    except (ValueError, UserWarning):
+        return None
+    if table.shape[1] != width or not (np.abs(table) <= np.finfo(np.float32).max).all():
+        return None
+    return None if where is not None and (np.diff(table[:, where]) < 0).any() else table
+
+
+def _table(rows: Iterator[tuple[int, list[str]]], names: list[str], where: int | None) -> npt.NDArray[np.float64]:
+    """The numbers [T, columns] of any table, NaN where one is missing; `where` is the column of the times, if any."""
+    values: list[float] = []
+    lines: list[int] = []
+    start: datetime.datetime | None = None
+    for line, cells in rows:
         if len(cells) != len(names):
             raise BadMedia(f"line {line:,}: {len(cells)} cells, where the first row has {len(names)}")
         if where is not None:
-            times.append(_time(cells.pop(where), line))
+            time = _time(cells[where], line)
+            if lines and isinstance(time, float) != (start is None):
+                raise BadMedia(f"line {line:,}: the times are seconds here and dates there")
+            if isinstance(time, datetime.datetime):
+                start = start or time
+                time = (time - start).total_seconds()
+            cells[where] = repr(time)
         try:
             values += [float(cell) for cell in cells]
         except ValueError:
-            values += [_value(cell, name, line) for cell, name in zip(cells, channels, strict=True)]
+            values += [_value(cell, name, line) for cell, name in zip(cells, names, strict=True)]
         lines.append(line)
-        if len(values) > caps.MAX_VALUES or len(lines) == 1:
-            caps.check_values(len(channels), len(lines))
-    caps.check_values(len(channels), len(lines))
-    table = np.array(values).reshape(-1, len(channels))
+        if len(values) > caps.MAX_VALUES + len(lines):
+            break  # the caller says so
+    if not lines:
+        raise BadMedia("0 rows: there is nothing in it")
+    table = np.array(values).reshape(-1, len(names))
     if len(bad := np.argwhere(np.abs(table) > np.finfo(np.float32).max)):
         row, column = bad[0]
-        raise BadMedia(
-            f"line {lines[row]:,}: {channels[column]!r} is {table[row, column]:g}, which float32 cannot hold"
-        )
-    found = None if where is None else _seconds(times, lines)
-    return _signal(table.T, found, tuple(channels), medium)
+        raise BadMedia(f"line {lines[row]:,}: {names[column]!r} is {table[row, column]:g}, which float32 cannot hold")
+    if where is not None and len(late := np.flatnonzero(np.diff(table[:, where]) < 0)):
+        raise BadMedia(f"line {lines[late[0] + 1]:,}: its time lies before that of the line above. Sort the rows")
+    return table
 
 
 def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -171,14 +209,3 @@ def _time(cell: str, line: int) -> float | datetime.datetime:
             f"line {line:,}: the time is {cell[:80]!r}, neither seconds nor a date like 2026-01-31T12:00:00.5"
         )
     return time
-
-
-def _seconds(times: list[float | datetime.datetime], lines: list[int]) -> npt.NDArray[np.float64]:
-    """Seconds as they are; dates counted from the first."""
-    start = times[0]
-    for time, line in zip(times, lines, strict=True):
-        if type(time) is not type(start):
-            raise BadMedia(f"line {line:,}: the times are seconds here and dates there")
-    if isinstance(start, float):
-        return np.array(times, np.float64)
-    return np.array([(time - start).total_seconds() for time in times if isinstance(time, datetime.datetime)])
