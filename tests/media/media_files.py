@@ -6,6 +6,7 @@ import functools
 import io
 import struct
 import zlib
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -19,7 +20,9 @@ FPS, SIDES = 10, (48, 64)  # frames a second; height and width
 
 
 @functools.cache
-def sound(form: str = "WAV", subtype: str | None = None, channels: int = 1, seconds: float = 1, rate: int = RATE) -> bytes:
+def sound(
+    form: str = "WAV", subtype: str | None = None, channels: int = 1, seconds: float = 1, rate: int = RATE
+) -> bytes:
     """A tone of 440 Hz; in a second channel, silence."""
     tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
     samples = np.zeros((len(tone), channels), np.float32)
@@ -82,6 +85,21 @@ def film(
     return buffer.getvalue()
 
 
+def motion_jpeg(sides: list[tuple[int, int]]) -> bytes:
+    """An AVI whose frames are of the sizes given, whatever its header says: that of the first."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="avi") as file:
+        video = file.add_stream("mjpeg", rate=FPS)
+        (video.height, video.width), video.pix_fmt = sides[0], "yuvj420p"
+        for index, (height, width) in enumerate(sides):
+            PIL.Image.new("L", (width, height), 6 * index).save(jpeg := io.BytesIO(), "JPEG")
+            packet = av.Packet(jpeg.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = video, index, index, Fraction(1, FPS)
+            packet.is_keyframe = True
+            file.mux(packet)
+    return buffer.getvalue()
+
+
 FILMS: dict[str, tuple[str, str, str | None]] = {
     "mp4": ("mp4", "libx264", "aac"),
     "webm": ("webm", "libvpx-vp9", "libopus"),
@@ -121,7 +139,11 @@ def ply(xyz: Any, form: str = "ascii", faces: Any = (), colours: Any = None) -> 
     kinds = [("x", "f4", "float"), ("y", "f4", "float"), ("z", "f4", "float")]
     if colours is not None:
         kinds += [(name, "u1", "uchar") for name in ("red", "green", "blue")]
-    head = [f"ply\nformat {form} 1.0", f"element vertex {len(xyz)}", *(f"property {kind} {name}" for name, _, kind in kinds)]
+    head = [
+        f"ply\nformat {form} 1.0",
+        f"element vertex {len(xyz)}",
+        *(f"property {kind} {name}" for name, _, kind in kinds),
+    ]
     if len(faces):
         head += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
     order = ">" if form == "binary_big_endian" else "<"

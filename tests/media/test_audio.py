@@ -70,7 +70,9 @@ def test_a_part_of_a_container_stands_where_it_is(form: str) -> None:
     data = film(*media_files.FILMS[form])
     whole, part = load(Audio(data)), load(Audio(data, start=2.0, end=3.0))
     assert len(part.samples) == whole.rate
-    late = [np.corrcoef(part.samples, whole.samples[2 * whole.rate + lag :][: whole.rate])[0, 1] for lag in range(-96, 97)]
+    late = [
+        np.corrcoef(part.samples, whole.samples[2 * whole.rate + lag :][: whole.rate])[0, 1] for lag in range(-96, 97)
+    ]
     assert max(late) > 0.99, "within 2 ms: Matroska counts in whole ones"
 
 
@@ -178,7 +180,9 @@ def test_parts_that_are_not_there() -> None:
         load(Audio(film("mp4"), start=9))
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"RIFF", b"RIFF\0\0\0\0WAVE", b"#EXTM3U\nfile:///etc/passwd", b"\xff\xfb"])
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"RIFF", b"RIFF\0\0\0\0WAVE", b"#EXTM3U\nfile:///etc/passwd", b"\xff\xfb"]
+)
 def test_what_is_no_sound(data: bytes, tmp_path: Path) -> None:
     (path := tmp_path / "notes.wav").write_bytes(data)
     with pytest.raises(BadMedia, match=r"notes\.wav: (not a sound|damaged)") as error:

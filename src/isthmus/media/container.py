@@ -86,11 +86,11 @@ def sound(file: InputContainer, first: float, last: float) -> tuple[Floats, int]
     caps.check_rate(rate := int(stream.codec_context.sample_rate))
     if not 0 < (channels := int(stream.codec_context.channels)) <= caps.MAX_SOUND_CHANNELS:
         raise BadMedia(f"{channels} channels of sound; 1 to {caps.MAX_SOUND_CHANNELS} are decoded")
-    declared = _declared(file, stream)
-    if declared is not None:
-        if first >= declared:
-            raise BadMedia(f"the part begins at {first:g} seconds and the sound ends at {declared:g}")
-        caps.check_seconds(min(last, declared) - first)
+    length = _length(file, stream)
+    if length is not None:
+        if first >= length:
+            raise BadMedia(f"the part begins at {first:g} seconds and the sound ends at {length:g}")
+        caps.check_seconds(min(last, length) - first)
     zero = begin(file)
     file.seek(int(max(0.0, first - 1 + zero) * av.time_base))
     resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
@@ -118,7 +118,7 @@ def sound(file: InputContainer, first: float, last: float) -> tuple[Floats, int]
         if stop is not None and have >= stop:
             break
     samples = np.concatenate(blocks)[:stop] if blocks else np.empty(0, np.float32)
-    wanted = None if declared is None else min(last, declared) - first
+    wanted = None if length is None else min(last, length) - first
     if wanted is not None and len(samples) / rate < min(wanted * SLACK, wanted - 0.5):
         raise BadMedia(f"it declares {wanted:g} seconds of sound and holds {len(samples) / rate:g}. Write it again")
     return samples, rate
@@ -129,12 +129,15 @@ def _frames(file: InputContainer, stream: Any) -> Iterator[Any]:
         yield from packet.decode()
 
 
-def _declared(file: InputContainer, stream: Any) -> float | None:
+def declared(file: InputContainer) -> float | None:
+    """Seconds that the header says the longest stream lasts, if it says so."""
+    import av
+
+    return None if file.duration is None else float(file.duration) / float(av.time_base)
+
+
+def _length(file: InputContainer, stream: Any) -> float | None:
     """Seconds of sound that the header declares; the container's own count is of no use where it holds pictures too."""
     if stream.duration is not None and stream.time_base is not None and file.format.name != "avi":
         return float(stream.duration * stream.time_base)
-    if file.duration is not None and not file.streams.video:
-        import av
-
-        return float(file.duration) / float(av.time_base)
-    return None
+    return None if file.streams.video else declared(file)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.errors import BadMedia
-from isthmus.media import caps, sandbox
+from isthmus.media import caps, container, sandbox
 from isthmus.media.forms import Clip, Sound, Times
 from isthmus.types import Video
 
@@ -142,8 +142,6 @@ def _spread(count: int, wanted: int) -> npt.NDArray[np.intp]:
 
 def decode(data: bytes, **options: Any) -> dict[str, Any]:
     """`frames`, `times`, and `samples` with their `rate` if there is sound; runs in a worker."""
-    from isthmus.media import container
-
     how = Video(b"", **options)
     first, last = caps.window(how.start, how.end)
     with container.opened(data, f"not a video that can be read. Formats: {', '.join(FORMATS)}") as file:
@@ -166,26 +164,28 @@ def decode(data: bytes, **options: Any) -> dict[str, Any]:
 
 
 def _packets(file: Any, stream: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """The times of all frames in ascending order, in the stream's unit, and which are keyframes; nothing is decoded."""
+    """The times of all frames in ascending order, in the stream's unit, and which are keyframes; nothing is decoded.
+
+    Raises `BadMedia` for more than `caps.MAX_PACKETS`, or when all streams end long before the header says.
+    """
     stamps: list[int] = []
     keys: list[bool] = []
-    for packet in file.demux(stream):
+    over, count = 0.0, 0
+    for packet in file.demux():
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None or not packet.size:
             continue
-        stamps.append(stamp)
-        keys.append(packet.is_keyframe)
-        if len(stamps) > caps.MAX_PACKETS:
-            raise BadMedia(f"more than {caps.MAX_PACKETS:,} frames")
-    if len(stamps) < SHARE * stream.frames:
-        raise BadMedia(
-            f"its header declares {stream.frames:,} frames and the file holds {len(stamps):,}. Write it again"
-        )
+        over, count = max(over, float((stamp + (packet.duration or 0)) * packet.time_base)), count + 1
+        if packet.stream_index == stream.index:
+            stamps.append(stamp)
+            keys.append(packet.is_keyframe)
+        if count > caps.MAX_PACKETS:
+            raise BadMedia(f"more than {caps.MAX_PACKETS:,} packets of pictures and sound")
+    declared, held = container.declared(file), over - container.begin(file)
+    if declared is not None and held < declared * container.SLACK - 0.5:
+        raise BadMedia(f"its header declares {declared:g} seconds and the file holds {held:g}. Write it again")
     order = np.argsort(np.array(stamps, np.int64), kind="stable")
     return np.array(stamps, np.int64)[order], np.array(keys, bool)[order]
-
-
-SHARE = 0.9  # of the frames that a header declares must be there; AVI counts repeated ones
 
 
 def _pictures(
