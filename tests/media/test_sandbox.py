@@ -41,7 +41,8 @@ def decode(data, **options):
         print("hello"); os.write(1, b"hello"); os.write(2, b"hello")
     if data == b"raise":
         raise ValueError(f"at {hex(id(data))}")
-    return {"array": np.arange(6, dtype=np.int16).reshape(2, 3).T, "empty": np.zeros((0, 3)), "pid": os.getpid(), **options}
+    array = np.arange(6, dtype=np.int16).reshape(2, 3).T
+    return {"array": array, "empty": np.zeros((0, 3)), "pid": os.getpid(), **options}
 """
 
 

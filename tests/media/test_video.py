@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import time
@@ -127,6 +128,14 @@ def test_animations(form: str) -> None:
     assert load(Image(data)).getpixel((3, 3)) == (0, 0, 0), "as an image it is its first frame"
 
 
+def test_a_frame_that_is_larger_than_the_screen() -> None:
+    data = bytearray(animation("GIF"))
+    frame = data.index(b"\x2c\0\0\0\0", data.index(b"\x2c\0\0\0\0") + 1)
+    for size, says in ((100, "damaged, frame 1 makes it 100 x 100 pixels"), (14_649, "over 25,000,000 pixels")):
+        struct.pack_into("<HH", data, frame + 5, size, size)
+        refused(bytes(data), says)
+
+
 def test_a_still_picture_is_a_video_of_one_frame() -> None:
     PIL.Image.new("RGBA", (5, 4), (0, 0, 0, 0)).save(buffer := io.BytesIO(), "PNG")
     clip = load(Video(buffer.getvalue()))
@@ -196,7 +205,8 @@ def test_large_ones_are_refused_by_their_headers() -> None:
         "201 frames of 2000 x 2000 are 804,000,000 pixels; at most 100,000,000",
         frames=1,
     )
-    refused(media_files.png_that_says(50_000, 50_000), "50000 x 50000 pixels; at most 25,000,000")
+    refused(media_files.png_that_says(50_000, 50_000), "over 25,000,000 pixels")
+    refused(media_files.png_that_says(6000, 5000), "6000 x 5000 pixels; at most 25,000,000")
 
 
 def boxes(data: bytes, name: bytes) -> int:
@@ -237,10 +247,8 @@ def test_clocks_that_lie(ticks: int, each: int) -> None:
 
 
 def refused_or_clip(data: bytes) -> None:
-    try:
+    with contextlib.suppress(BadMedia):
         assert len(load(Video(data)).frames)
-    except BadMedia as error:
-        assert "0x" not in str(error)
 
 
 def test_counts_that_lie() -> None:

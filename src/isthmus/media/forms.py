@@ -183,7 +183,8 @@ def _digest(form: Any, digest: Any) -> None:
 
 def _array(value: Any, dtype: Any, dimensions: int, what: str) -> Any:
     try:
-        array = np.ascontiguousarray(value, dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 is infinite, which is an error below
+            array = np.ascontiguousarray(value, dtype)
     except (TypeError, ValueError) as error:
         raise BadMedia(f"{what} numbers, not {type(value).__name__}") from error
     if array.ndim != dimensions:

@@ -30,6 +30,8 @@ def read(data: bytes, check_shape: Callable[[tuple[int, ...]], None]) -> npt.NDA
         shape, columns_first, dtype = header(file)
     except Exception as error:  # its header is a Python literal, so almost anything can be wrong with it
         raise BadMedia("damaged, its header cannot be read as a NPY file's") from error
+    if not all(type(side) is int and side >= 0 for side in shape):
+        raise BadMedia(f"damaged, its header declares the shape {shape}")
     if dtype.kind not in "iuf":
         raise BadMedia(f"an array of {dtype}; only integers and floats are read")
     check_shape(shape)

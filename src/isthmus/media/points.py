@@ -59,8 +59,9 @@ def of_array(array: npt.NDArray[Any]) -> Cloud:
     _check_shape(array.shape)
     if array.shape[1] == 3:
         return Cloud(array)
-    xyz, colours = np.hsplit(array.astype(np.float32), [3])
-    return Cloud(xyz, colours / np.float32(255 if np.nanmax(colours) > 1 else 1))
+    xyz: Any = array[:, :3]
+    colours: Any = array[:, 3:]
+    return Cloud(xyz, colours / (255 if (colours > 1).any() else 1))
 
 
 def _check_shape(shape: tuple[int, ...]) -> None:

@@ -103,7 +103,7 @@ def _like(file: Any, first: Any) -> list[Any]:
 def _shown(page: Any, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], bool]:
     """The values as they are meant to be seen, and whether that changed them: palettes, and white as 0."""
     if page.photometric == 3 and page.colormap is not None:
-        return (page.colormap[:, values[0]] // 257).astype(np.uint8), True
+        return (page.colormap[:, values[0]] >> 8).astype(np.uint8), True
     if page.photometric == 0 and values.dtype.kind == "u":
         return np.iinfo(values.dtype).max - values, True
     if page.photometric in (5, 8):

@@ -71,8 +71,6 @@ def _check_shape(shape: tuple[int, ...]) -> None:
 
 
 def _signal(values: Any, times: Any, names: tuple[str, ...], medium: Series) -> Signal:
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite then, which is refused by name
-        values = np.asarray(values).astype(np.float32)
     if np.isnan(values).all():
         raise BadMedia("every value is missing")
     if times is None:
@@ -142,7 +140,7 @@ def _table(rows: Iterator[tuple[int, list[str]]], names: list[str], where: int |
                 time = (time - start).total_seconds()
             cells[where] = repr(time)
         try:
-            values += [float(cell) for cell in cells]
+            values += [float(cell) if cell else math.nan for cell in cells]
         except ValueError:
             values += [_value(cell, name, line) for cell, name in zip(cells, names, strict=True)]
         lines.append(line)
