@@ -15,10 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import IsthmusError, UnknownName
-from isthmus.types import Image, Message, Sample, Turn
+from isthmus.types import Audio, Image, Message, Points, Sample, Series, Turn, Video
 
 __version__ = "0.1.0"
-__all__ = ["Image", "IsthmusError", "Message", "Sample", "Turn", "ask", "compose", "load_with_processor"]
+__all__ = [
+    "Audio",
+    "Image",
+    "IsthmusError",
+    "Message",
+    "Points",
+    "Sample",
+    "Series",
+    "Turn",
+    "Video",
+    "ask",
+    "compose",
+    "load_with_processor",
+]
 
 
 def load_with_processor(name: str | Path = "default") -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 IsthmusError            anything below; the command line prints it without a traceback
 ├── UnknownName         a part, recipe key or benchmark that does not exist (names the nearest)
 ├── PartUnavailable     weights or data that could not be fetched or do not match their SHA-256
-├── BadMedia            an image (later: sound, video) that is missing, corrupt or over the caps
+├── BadMedia            an image, sound, video, cloud or series that is missing, corrupt or over the caps
 ├── BadRecipe           a recipe that cannot be used: the message names the key and the line
 ├── BadData             a dataset or a sample that cannot be used
 ├── MergeError          placeholders in the text and soft tokens of the media differ in number

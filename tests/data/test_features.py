@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from isthmus.data.features import BATCH, FeatureCache, key
+from isthmus.data.features import BATCH, FeatureCache
 from isthmus.errors import IsthmusError
+from isthmus.media.forms import key
 
 
 class Encoder:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from isthmus.errors import BadMedia
 from isthmus.media import load, load_image
-from isthmus.media.image import MAX_BYTES, rgb
+from isthmus.media.caps import MAX_BYTES
+from isthmus.media.image import rgb
 from isthmus.types import Image
 
 NOISE = PIL.Image.frombytes("RGB", (12, 9), random.Random(0).randbytes(12 * 9 * 3))

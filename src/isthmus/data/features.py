@@ -6,7 +6,6 @@ mode and shape (two pictures of equal bytes and different shape are different pi
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from isthmus.errors import IsthmusError
+from isthmus.media.forms import key
 
 BATCH = 32
 
@@ -95,9 +95,3 @@ class FeatureCache:
             raise IsthmusError(
                 f"the feature cache {self.path} cannot be used: {error}. Free some space; if it is damaged, delete it."
             ) from error
-
-
-def key(picture: PIL.Image.Image) -> bytes:
-    """What makes two pictures the same to an encoder."""
-    facts = f"{picture.mode}/{picture.size}/".encode()
-    return hashlib.sha256(facts + picture.tobytes()).digest()[:16]

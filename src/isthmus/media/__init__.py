@@ -1,5 +1,53 @@
-"""Bytes become arrays here and nowhere else, under one set of caps."""
+"""Bytes become arrays here and nowhere else, under one set of caps (`caps.py`)."""
 
-from isthmus.media.image import load, load_image
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, overload
+
+from isthmus.errors import BadMedia
+from isthmus.media.image import load_image
+from isthmus.types import Audio, Image, Medium, Points, Series, Video
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from isthmus.media.forms import Clip, Cloud, Decoded, Signal, Sound
 
 __all__ = ["load", "load_image"]
+
+
+@overload
+def load(medium: Image) -> PIL.Image.Image: ...
+@overload
+def load(medium: Audio) -> Sound: ...
+@overload
+def load(medium: Video) -> Clip: ...
+@overload
+def load(medium: Points) -> Cloud: ...
+@overload
+def load(medium: Series) -> Signal: ...
+def load(medium: Medium) -> Decoded:
+    """What a medium holds: an RGB `PIL.Image`, or a `Sound`, `Clip`, `Cloud` or `Signal` (see `isthmus.media.forms`).
+
+    Raises `BadMedia` for one that cannot be decoded within the caps; its message names the medium.
+    """
+    match medium:
+        case Image():
+            return load_image(medium.source, medium.page, medium.bands)
+        case Audio():
+            from isthmus.media.audio import load_audio
+
+            return load_audio(medium)
+        case Video():
+            from isthmus.media.video import load_video
+
+            return load_video(medium)
+        case Points():
+            from isthmus.media.points import load_points
+
+            return load_points(medium)
+        case Series():
+            from isthmus.media.series import load_series
+
+            return load_series(medium)
+    raise BadMedia(f"a medium is an Image, Audio, Video, Points or Series, not {type(medium).__name__}")

@@ -1,39 +1,43 @@
-"""Images: a path, bytes or a drawing function becomes an upright RGB picture."""
+"""Images: a path, bytes or a drawing function becomes an upright RGB picture; so do pages of PDF and bands of TIFF."""
 
 from __future__ import annotations
 
 import io
-import os
 import warnings
-from pathlib import Path
 
 import PIL.Image
 import PIL.ImageOps
 
 from isthmus.errors import BadMedia
-from isthmus.types import Image
+from isthmus.media.caps import MAX_PIXELS, read
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-MAX_PIXELS = 25_000_000
-MAX_BYTES = 20 * 2**20
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def load(medium: Image) -> PIL.Image.Image:
-    """The array of any medium (images today)."""
-    return load_image(medium.source)
-
-
-def load_image(source: object) -> PIL.Image.Image:
+def load_image(source: object, page: int = 0, bands: tuple[int, ...] | None = None) -> PIL.Image.Image:
     """Decode to RGB [H, W, 3], turned upright by its EXIF tag, transparency laid over white.
 
-    Raises `BadMedia` when the file is missing, not one of `FORMATS`, damaged, over `MAX_BYTES` or over `MAX_PIXELS`
-    (checked before decoding: a 22 kB PNG can declare 180 million pixels).
+    Of a PDF, `page` is drawn; of a TIFF, one or three `bands` are shown (see `pdf.py`, `raster.py`). Of an animation it
+    is the first frame. Raises `BadMedia` when the file is missing, not one of `FORMATS`, damaged, over `MAX_BYTES` or
+    over `MAX_PIXELS` (checked before decoding: a 22 kB PNG can declare 180 million pixels).
     """
     if callable(source):
         return rgb(source())
     if isinstance(source, PIL.Image.Image):
         return rgb(source)
-    data, name = _bytes(source)
+    data, name = read(source, "an image is a path, bytes or a drawing function")
+    is_pdf, is_tiff = data.startswith(b"%PDF-"), data.startswith(TIFF)
+    if (page and not is_pdf) or (bands is not None and not is_tiff):
+        raise BadMedia(f"{name}: only a PDF has pages to choose from, and only a TIFF bands")
+    if is_pdf:
+        from isthmus.media import sandbox
+
+        return PIL.Image.fromarray(sandbox.decode("pdf", data, name, page=page)["pixels"])
+    if is_tiff:
+        from isthmus.media import raster
+
+        return raster.picture(data, name, bands)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own cap is lower than Pillow's and an error; bad EXIF harms nothing
@@ -50,7 +54,7 @@ def load_image(source: object) -> PIL.Image.Image:
             f"{name}: over {MAX_PIXELS:,} pixels, which is the most that is decoded. Scale it down"
         ) from error
     except PIL.UnidentifiedImageError as error:
-        raise BadMedia(f"{name}: not an image that can be read. Formats: {', '.join(FORMATS)}") from error
+        raise BadMedia(f"{name}: not an image that can be read. Formats: {', '.join(FORMATS)}, PDF, TIFF") from error
     except Exception as error:  # a damaged file can raise almost anything inside a decoder
         raise BadMedia(f"{name}: damaged, it ends early or does not decode ({type(error).__name__})") from error
 
@@ -66,21 +70,3 @@ def rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
     picture = picture.convert("RGBA")
     white = PIL.Image.new("RGBA", picture.size, "white")
     return PIL.Image.alpha_composite(white, picture).convert("RGB")
-
-
-def _bytes(source: object) -> tuple[bytes, str]:
-    if isinstance(source, bytes):
-        if len(source) > MAX_BYTES:
-            raise BadMedia(f"<{len(source):,} bytes>: over the cap of {MAX_BYTES:,}")
-        return source, f"<{len(source):,} bytes>"
-    if not isinstance(source, str | os.PathLike):
-        raise BadMedia(f"an image is a path, bytes or a drawing function, not {type(source).__name__}")
-    path = Path(source)
-    try:
-        if not path.is_file():
-            raise BadMedia(f"{path}: no such file")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise BadMedia(f"{path}: {size:,} bytes, over the cap of {MAX_BYTES:,}")
-        return path.read_bytes(), str(path)
-    except (OSError, ValueError) as error:
-        raise BadMedia(f"{str(path)[:200]}: cannot be read ({type(error).__name__})") from error

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, ProcessorMixin
 from isthmus.data.packing import Frame, Template
 from isthmus.encoders import mllama
 from isthmus.errors import BadData
-from isthmus.media import load_image
+from isthmus.media import load, load_image
 from isthmus.parts.weights import SAFE
 from isthmus.types import Image, Message
 
@@ -176,7 +176,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             raise BadData(
                 f"this model takes {kinds}, which the processor cannot prepare yet. Give `media` to the model"
             )
-        pictures = [load_image(image.source if isinstance(image, Image) else image) for image in images]
+        pictures = [load(image) if isinstance(image, Image) else load_image(image) for image in images]
         made = self.image_processor(pictures, return_tensors="pt")
         if "aspect_ratio_ids" in made:  # all pictures are one row's to it
             return mllama.pack(made.pixel_values[0], made.aspect_ratio_ids[0])

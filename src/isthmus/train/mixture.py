@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from isthmus.data.features import BATCH, key
+from isthmus.data.features import BATCH
 from isthmus.data.sources import load_split
 from isthmus.errors import BadData, BadRecipe
 from isthmus.media import load
+from isthmus.media.forms import key
 from isthmus.registry import miss
 from isthmus.train.recipe import Check, Mix, Stage
 from isthmus.types import Image, Sample
