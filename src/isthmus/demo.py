@@ -20,7 +20,7 @@ from isthmus.errors import BadRecipe, Interrupted, UnknownName
 from isthmus.evaluate.report import Curve, Point, print_table, write_report
 from isthmus.evaluate.run import Shown, ask_all
 from isthmus.evaluate.scoring import Answer, Row, table
-from isthmus.media import load
+from isthmus.media import picture
 from isthmus.registry import find, miss
 from isthmus.train.recipe import Check, Recipe, leaks, load_recipe
 from isthmus.train.run import Run, train
@@ -56,7 +56,7 @@ def _evaluate(recipe: Recipe, trained: Run, out: Path, console: Console) -> None
     write_answers(answers, out / "answers.jsonl")
     print_table(rows, console)
     example = out / "example.png"
-    load(shown[answers[0].benchmark, answers[0].sample].media[0]).save(example)
+    picture(shown[answers[0].benchmark, answers[0].sample].media[0]).save(example)
     talk = command("chat", "--model", str(out / "model"), "--image", str(example), "What is this?")
     facts = [
         ("Model", f"{recipe.model.llm} + {recipe.model.image.encoder} through {recipe.model.image.connector}"),
@@ -171,5 +171,5 @@ def sample_pictures(answers: Sequence[Answer], shown: Shown, seed: int) -> list[
 def png(sample: Sample) -> bytes:
     """The sample's picture as PNG bytes."""
     buffer = io.BytesIO()
-    load(sample.media[0]).save(buffer, "PNG")
+    picture(sample.media[0]).save(buffer, "PNG")
     return buffer.getvalue()

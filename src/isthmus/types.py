@@ -110,7 +110,7 @@ class Sample:
     """Media and any number of turns about them; the turns do not see each other (see `data.packing`)."""
 
     id: str
-    media: tuple[Image, ...]
+    media: tuple[Medium, ...]
     turns: tuple[Turn, ...]
 
 
@@ -120,4 +120,4 @@ class Message:
 
     role: str
     text: str
-    media: tuple[Image, ...] = ()
+    media: tuple[Medium, ...] = ()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from isthmus.media.forms import Clip, Cloud, Decoded, Signal, Sound
 
-__all__ = ["load", "load_image"]
+__all__ = ["load", "load_image", "picture"]
 
 
 @overload
@@ -51,3 +51,10 @@ def load(medium: Medium) -> Decoded:
 
             return load_series(medium)
     raise BadMedia(f"a medium is an Image, Audio, Video, Points or Series, not {type(medium).__name__}")
+
+
+def picture(medium: Medium) -> PIL.Image.Image:
+    """The picture of an image. Raises `BadMedia` as `load` does, and for a medium of another kind."""
+    if not isinstance(medium, Image):
+        raise BadMedia(f"a medium of the kind {medium.kind}, where a picture is wanted")
+    return load(medium)

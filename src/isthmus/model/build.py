@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from isthmus.connectors._options import options as connector_options
 from isthmus.data.packing import plain
 from isthmus.encoders._pictures import resize
 from isthmus.errors import BadRecipe, PartUnavailable
+from isthmus.model import encoding
 from isthmus.model.composed import IsthmusModel, connector, family
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.processor import IsthmusProcessor
@@ -25,51 +27,66 @@ from isthmus.options import problems
 from isthmus.parts import catalog
 from isthmus.parts.cache import sha256
 from isthmus.parts.weights import SAFE, pretrained
-from isthmus.registry import find, miss
+from isthmus.registry import find, miss, names
 
+EXAMPLES = {
+    "image": "vit-s", "audio": "whisper", "video": "videomae", "points": "point-transformer", "series": "patchtst"
+}  # fmt: skip
 FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # what a part's folder is loaded from
+
+
+Sense = tuple[str, str] | Mapping[str, Any]  # (encoder, connector), or a mapping with these and more
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What is chosen for one kind of media: where the encoder's weights are, and what the configuration says of it."""
+
+    part: str
+    encoder: dict[str, Any]
+    connector: dict[str, Any]
 
 
 def compose(
     llm: str = "smollm2-135m-instruct",
-    image: tuple[str, str] | Mapping[str, Any] = ("vit-s", "mlp"),
+    image: Sense | None = ("vit-s", "mlp"),
+    audio: Sense | None = None,
+    video: Sense | None = None,
+    points: Sense | None = None,
+    series: Sense | None = None,
     seed: int = 0,
 ) -> tuple[IsthmusModel, IsthmusProcessor]:
-    """An LLM with eyes: pretrained parts in fp32, joined by a fresh connector, which alone is trainable.
+    """An LLM with senses: pretrained parts in fp32, joined by fresh connectors, which alone are trainable.
+
+    Each kind of media has its own encoder and connector; `image=None` alone gives an LLM that reads only.
 
     Args:
         llm: a part's name, `hf://org/name@revision`, or a local folder.
         image: (encoder, connector), or a mapping with `encoder`, `connector` and what is not to be their default:
             `part` (where the encoder's weights come from), `size` (pixels), and the connector's options.
-        seed: of the connector's initial weights.
+        audio: the same; `size` counts frames of the spectrum, or samples.
+        video: the same; with an encoder of pictures, `frames` are those of a clip that it sees (8).
+        points: the same; `size` counts points.
+        series: the same; `size` counts steps.
+        seed: of the connectors' initial weights.
 
     Raises:
         UnknownName: for a part, an encoder or a connector that does not exist.
         PartUnavailable: for a part that cannot be fetched or read.
         BadRecipe: for options that do not fit, or an LLM that cannot be joined.
     """
-    options = dict(zip(("encoder", "connector"), image, strict=True)) if isinstance(image, tuple) else dict(image)
-    options = {key: value for key, value in options.items() if value is not None}
-    for key in ("encoder", "connector"):
-        if key not in options:
-            raise BadRecipe(f"image: no {key} is named. For example: {{encoder: vit-s, connector: mlp}}")
-    encoder = find("isthmus.encoders", name := options.pop("encoder"))
-    part, size = options.pop("part", encoder.PART), options.pop("size", encoder.SIZE)
-    if part is None:
-        raise BadRecipe(f"image: the encoder {name} has no default weights. Name a folder or hub part with `part`")
-    if size < 1:
-        raise BadRecipe(f"image: size: {size} pixels, at least 1 is needed")
-    _check_options(options)
-    named = {"llm": llm, "image.encoder": part}
+    wanted = {"image": image, "audio": audio, "video": video, "points": points, "series": series}
+    chosen = {kind: _chosen(kind, how) for kind, how in wanted.items() if how is not None}
+    named = {"llm": llm} | {f"{kind}.encoder": it.part for kind, it in chosen.items()}
     folders = {where: parts.get(source) for where, source in named.items()}
     config = IsthmusConfig(
         llm_config=_config(folders["llm"]),
-        image_config=_config(folders["image.encoder"]),
-        encoders={"image": {"name": name, "size": size}},
-        connectors={"image": {"name": options.pop("connector"), **options}},
+        encoders={kind: it.encoder for kind, it in chosen.items()},
+        connectors={kind: it.connector for kind, it in chosen.items()},
         parts={where: _record(source, folders[where]) for where, source in named.items()},
     )
-    _fill_in(config.connectors["image"], config.get_text_config())
+    for options in config.connectors.values():
+        _fill_in(options, config.get_text_config())
     config.placeholders = {kind: config.get_text_config().vocab_size + k for k, kind in enumerate(config.encoders)}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -82,12 +99,12 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
         name = config.get_text_config().model_type
         raise BadRecipe(f"{name} has no attention, by which text would look at media. Take another LLM")
     llm, modules = pretrained(family(config.llm_config), folders["llm"]), {}
-    for kind, encoder in config.encoders.items():
-        modules[kind] = find("isthmus.encoders", encoder["name"]).load(folders[f"{kind}.encoder"])
+    for kind in config.encoders:
+        modules[kind] = encoding.module(config, kind).load(folders[f"{kind}.encoder"])
         setattr(config, f"{kind}_config", modules[kind].config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folders["llm"], **SAFE)
-        images = _images(config.encoders["image"], folders["image.encoder"])
+        readers = {kind: _reader(config, kind, folders[f"{kind}.encoder"]) for kind in config.encoders}
     except (OSError, ValueError) as error:
         where = ", ".join(map(str, folders.values()))
         raise PartUnavailable(f"a part in {where} cannot be loaded: {error}") from error
@@ -95,11 +112,33 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
     for own in (llm.config, *(module.config for module in modules.values())):
         own.name_or_path = ""  # a path of this machine, which a checkpoint would carry away
     model = joined(config, llm, modules)
-    tokens: dict[str, Any] = {kind: module.num_tokens for kind, module in model.connectors.items()}
-    reads = [kind for kind, module in model.connectors.items() if module.reads]
-    processor = IsthmusProcessor(tokenizer, images, config.placeholders, tokens, frame(tokenizer), reads)
+    processor = IsthmusProcessor(
+        tokenizer, readers.pop("image", None), config.placeholders, frame=frame(tokenizer), **_sizes(model)
+    )
+    processor.readers = readers
     _check_llm(model, processor)
     return freeze(model), processor
+
+
+def _sizes(model: IsthmusModel) -> dict[str, Any]:
+    """What a processor must know of the model: slots, what connectors read, and how long media become features."""
+    config, slots = model.config, {}
+    connectors: Any = model.connectors
+    for kind, module in connectors.items():
+        N = math.prod(encoding.grid(config, kind))
+        table = module.keep(torch.arange(1, N + 1)).sum(1).tolist()
+        if table[0] != table[-1]:
+            slots[kind] = table
+    return {
+        "tokens": {kind: module.num_tokens for kind, module in connectors.items()},
+        "reads": [kind for kind, module in connectors.items() if module.reads],
+        "slots": slots,
+        "encoders": {
+            kind: config.encoders[kind] | {"config": getattr(config, f"{kind}_config").to_dict()}
+            for kind in config.encoders
+            if kind != "image"
+        },
+    }
 
 
 def joined(config: IsthmusConfig, llm: Any, encoders: Mapping[str, Any]) -> IsthmusModel:
@@ -173,14 +212,38 @@ def _config(folder: Path) -> Any:
     return getattr(config, "vision_config", config)  # a whole CLIP or SigLIP: its vision half
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
-    name = options["connector"]
-    own = {key: value for key, value in options.items() if key != "connector"}
-    for key in own:
-        if key not in (known := list(connector_options(name))):
-            raise BadRecipe(f"image: {miss('option', key, ['part', 'size', *known])}")
-    if wrong := [what for _, what in problems(name, find("isthmus.connectors", name).Connector.__init__, SIZES, own)]:
-        raise BadRecipe("\n".join(f"image: {what}" for what in wrong))
+def _chosen(kind: str, how: Sense) -> Chosen:
+    """What `compose` was asked for one kind of media, checked."""
+    given = dict(zip(("encoder", "connector"), how, strict=True)) if isinstance(how, tuple) else dict(how)
+    given = {key: value for key, value in given.items() if value is not None}
+    for key in ("encoder", "connector"):
+        if key not in given:
+            example = EXAMPLES[kind]
+            raise BadRecipe(f"{kind}: no {key} is named. For example: {{encoder: {example}, connector: mlp}}")
+    module = find("isthmus.encoders", name := given.pop("encoder"))
+    framed = kind == "video" and module.KIND == "image"
+    if kind != module.KIND and not framed:
+        fit = [other for other in names("isthmus.encoders") if kind == find("isthmus.encoders", other).KIND]
+        raise BadRecipe(f"{kind}: the encoder {name} is for {module.KIND}. Those for {kind}: {', '.join(fit)}")
+    part, size = given.pop("part", module.PART), given.pop("size", module.SIZE)
+    if part is None:
+        raise BadRecipe(f"{kind}: the encoder {name} has no default weights. Name a folder or hub part with `part`")
+    if size < 1:
+        raise BadRecipe(f"{kind}: size: {size}, at least 1 is needed")
+    encoder = {"name": name, "size": size}
+    if framed:
+        encoder["frames"] = frames = given.pop("frames", encoding.FRAMES)
+        if not isinstance(frames, int) or frames < 1:
+            raise BadRecipe(f"{kind}: frames: {frames!r}, a number of at least 1 is needed")
+    options = {key: value for key, value in given.items() if key != "connector"}
+    known = list(connector_options(given["connector"]))
+    for key in options:
+        if key not in known:
+            raise BadRecipe(f"{kind}: {miss('option', key, ['part', 'size', *(['frames'] if framed else []), *known])}")
+    build = find("isthmus.connectors", given["connector"]).Connector.__init__
+    if wrong := [what for _, what in problems(given["connector"], build, SIZES, options)]:
+        raise BadRecipe("\n".join(f"{kind}: {what}" for what in wrong))
+    return Chosen(part, encoder, {"name": given["connector"], **options})
 
 
 def _fill_in(options: dict[str, Any], text: Any) -> None:
@@ -192,13 +255,15 @@ def _fill_in(options: dict[str, Any], text: Any) -> None:
         _fill_in(options["inside"], text)
 
 
-def _images(encoder: Mapping[str, Any], folder: Path) -> Any:
-    """The image processor in `folder`, or what the encoder's file has instead, for squares of the encoder's size."""
-    module = find("isthmus.encoders", encoder["name"])
+def _reader(config: IsthmusConfig, kind: str, folder: Path) -> Any:
+    """What prepares media of a kind: the encoder's own reader, or the image processor in its folder."""
+    module, size = encoding.module(config, kind), config.encoders[kind]["size"]
+    if module.KIND == "video":
+        config.encoders[kind]["frames"] = module.frames(getattr(config, f"{kind}_config"))
     if hasattr(module, "reader"):
-        return module.reader(folder, encoder["size"])
+        return module.reader(folder, size)
     images = AutoImageProcessor.from_pretrained(folder, **SAFE, backend="pil")
-    resize(images, encoder["size"])
+    resize(images, size)
     return images
 
 

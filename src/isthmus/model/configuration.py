@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+import isthmus.encoders._point_model  # noqa: F401  makes its configuration known to AutoConfig
+
 
 class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
     """An LLM and, for each kind of media, an encoder and a connector.
@@ -15,7 +17,7 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
     Args:
         llm_config: the LLM's own configuration.
         image_config, audio_config, ...: the encoder's own configuration; that of a kind is `<kind>_config`.
-        encoders: kind -> {"name": file in `encoders/`, "size": pixels, or frames of a spectrum}.
+        encoders: kind -> {"name": file in `encoders/`, "size": its own, "frames": of a clip}.
         connectors: kind -> {"name": file in `connectors/`, and its options}.
         placeholders: kind -> token id that holds a slot. It lies outside the LLM's vocabulary, whose embeddings
             and logits stay exactly its own.
@@ -31,7 +33,7 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
         "image_config": SubConfigSpec(config_class=AutoConfig, model_type="dinov2", optional=True),
         "audio_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen2_audio_encoder", optional=True),
         "video_config": SubConfigSpec(config_class=AutoConfig, model_type="videomae", optional=True),
-        "points_config": SubConfigSpec(config_class=AutoConfig, model_type="dinov2", optional=True),
+        "points_config": SubConfigSpec(config_class=AutoConfig, model_type="isthmus_point_transformer", optional=True),
         "series_config": SubConfigSpec(config_class=AutoConfig, model_type="patchtst", optional=True),
     }
 

@@ -6,8 +6,10 @@ An encoder of pictures can serve video: it sees the frames of a clip one by one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import PIL.Image
 import torch
 from torch import Tensor
 
@@ -44,6 +46,15 @@ def encode(config: Any, kind: str, encoder: Any, media: Tensor, valid: Tensor | 
         return module(config, kind).encode(encoder, media.flatten(0, 1)).unflatten(0, media.shape[:2]).flatten(1, 2)  # type: ignore[no-any-return]
     more = () if valid is None else (valid,)
     return module(config, kind).encode(encoder, media, *more)  # type: ignore[no-any-return]
+
+
+def prepare(config: Any, kind: str, reader: Any, arrays: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
+    """Prepared pieces of arrays (see `encoders`), and how many units of each are real."""
+    if not framed(config, kind):
+        return module(config, kind).prepare(reader, arrays)  # type: ignore[no-any-return]
+    frames = [PIL.Image.fromarray(frame) for clip in arrays for frame in clip]
+    pixels: Tensor = reader(frames, return_tensors="pt").pixel_values
+    return pixels.view(len(arrays), -1, *pixels.shape[1:]), None
 
 
 def kept(config: Any, kind: str, valid: Tensor) -> Tensor:

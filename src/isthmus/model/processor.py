@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
+import transformers
 from torch import Tensor
 from transformers import AutoTokenizer, ProcessorMixin
 
 from isthmus.data.packing import Frame, Template
 from isthmus.encoders import mllama
-from isthmus.errors import BadData
+from isthmus.encoders._reader import Reader
+from isthmus.errors import BadData, BadMedia
 from isthmus.media import load, load_image
+from isthmus.model import encoding
 from isthmus.parts.weights import SAFE
+from isthmus.registry import find
 from isthmus.types import Image, Message
 
 READER = "reader"  # the folder of that tokenizer
@@ -22,17 +29,21 @@ ROLES = ("system", "user", "assistant")
 
 
 class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
-    """A tokenizer and an image processor, saved with `save_pretrained` and loaded by `AutoProcessor`.
+    """A tokenizer and what prepares media, saved with `save_pretrained` and loaded by `AutoProcessor`.
 
-    The attribute `reader` is the tokenizer of connectors that read, where that is not the LLM's own.
+    The attribute `reader` is the tokenizer of connectors that read, where that is not the LLM's own. `readers` are, by
+    kind of media other than images, what the encoder's file calls its reader.
 
     Args:
         tokenizer: the LLM's own; nothing is added to it.
         image_processor: the image encoder's own; None for a model that takes no images.
         placeholders: kind -> token id that holds a slot, as in the model's configuration.
-        tokens: kind -> soft tokens of one medium.
+        tokens: kind -> soft tokens of one piece of a medium, at most.
         frame: the control text around what people say, where it is not ChatML (see `data.packing.Frame`).
         reads: the kinds of media whose connector reads the instruction too.
+        encoders: kind -> what the configuration says of its encoder, with the encoder's own settings as `config`.
+        slots: kind -> how many soft tokens a piece has whose first 1, 2, ... features hold something, where that
+            depends on their number.
     """
 
     def __init__(
@@ -43,9 +54,13 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         tokens: dict[str, int] | None = None,
         frame: dict[str, Any] | None = None,
         reads: Sequence[str] = (),
+        encoders: dict[str, dict[str, Any]] | None = None,
+        slots: dict[str, list[int]] | None = None,
     ) -> None:
         super().__init__(tokenizer, image_processor)
         self.reader: Any = None
+        self.readers: dict[str, Any] = {}
+        self.encoders, self.slots = dict(encoders or {}), dict(slots or {})
         self.placeholders, self.tokens = dict(placeholders or {}), dict(tokens or {})
         self.frame, self.reads = frame, list(reads)
 
@@ -58,6 +73,9 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         folder = Path(save_directory)
         if self.reader:
             self.reader.save_pretrained(folder / READER)
+        for kind, reader in self.readers.items():
+            reader.save_pretrained(folder / kind)
+            self.encoders[kind]["reader"] = type(reader).__name__
         if self.image_processor is not None:
             return super().save_pretrained(folder, *args, **kwargs)
         self.tokenizer.save_pretrained(folder)
@@ -69,6 +87,9 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         processor = super().from_pretrained(folder, *args, **kwargs)
         if (Path(folder) / READER).is_dir():
             processor.reader = AutoTokenizer.from_pretrained(Path(folder) / READER, **SAFE)
+        for kind, facts in processor.encoders.items():
+            own = Reader if facts["reader"] == Reader.__name__ else getattr(transformers, facts["reader"])
+            processor.readers[kind] = own.from_pretrained(Path(folder) / kind, local_files_only=True)
         return processor
 
     @classmethod
@@ -89,7 +110,12 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         return int(self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0)
 
     def __call__(
-        self, text: str | Sequence[str], images: Any = None, return_tensors: str = "pt", **kwargs: Any
+        self,
+        text: str | Sequence[str],
+        images: Any = None,
+        media: Any = None,
+        return_tensors: str = "pt",
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """Each text is one user's turn; see `encode`.
 
@@ -97,71 +123,146 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             text: a question or several.
             images: nothing, an image or a list of images for one question; a list of these for several questions.
                 An image is an `isthmus.Image`, a path, encoded bytes or a PIL image.
+            media: the same for media of any kind (`isthmus.Audio`, `Video`, ...), in place of `images`.
         """
         if return_tensors != "pt" or kwargs:
             raise TypeError(f"return_tensors is 'pt' here, and there are no options {sorted(kwargs)}")
+        if images is not None and media is not None:
+            raise TypeError("give `images`, or `media` of any kind, images among them")
+        name, given = ("images", images) if media is None else ("media", media)
         questions = [text] if isinstance(text, str) else list(text)
-        media = [images] if isinstance(text, str) else list(images if images is not None else [None] * len(questions))
-        if len(media) != len(questions):
-            raise BadData(f"{len(questions)} texts, images for {len(media)}. Give one entry of `images` for each text")
-        return self.encode([[Message("user", q, _several(m))] for q, m in zip(questions, media, strict=True)])
+        each = [given] if isinstance(text, str) else list(given if given is not None else [None] * len(questions))
+        if len(each) != len(questions):
+            raise BadData(f"{len(questions)} texts, {name} for {len(each)}. Give one entry of `{name}` for each text")
+        return self.encode([[Message("user", q, _several(m))] for q, m in zip(questions, each, strict=True)])
 
     def encode(self, conversations: Sequence[Sequence[Message]]) -> dict[str, Any]:
         """A batch for `generate`: each conversation ends with a user's message, which is to be answered.
 
         Returns:
-            `input_ids` and `attention_mask` [B, T], padded on the left; `media` {"image": [N, 3, H, W]} of the whole
-            batch in reading order, where there are any, and `texts` beside them, where a connector reads.
+            `input_ids` and `attention_mask` [B, T], padded on the left; `media` {"image": [N, 3, H, W], ...} of the
+            whole batch in reading order, where there are any; beside them `valid`, for kinds whose media differ in
+            length, and `texts`, where a connector reads.
 
         Raises:
             BadData: for a conversation that does not end with the user, an unknown role, or media of another role.
-            BadMedia: for an image that cannot be read.
+            BadMedia: for a medium that cannot be read.
         """
-        rows = [self.ids(conversation) for conversation in conversations]
+        self._check(conversations)
+        given = [(m, medium) for conversation in conversations for m in conversation for medium in m.media]
+        media, slots = self.prepare([medium for _, medium in given])
+        each = iter(slots)
+        rows = [self.ids(conversation, each) for conversation in conversations]
         length = max(map(len, rows), default=0)
         fill = [length - len(row) for row in rows]
         batch: dict[str, Any] = {
             "input_ids": torch.tensor([[self.pad] * n + row for n, row in zip(fill, rows, strict=True)]),
             "attention_mask": torch.tensor([[0] * n + [1] * len(row) for n, row in zip(fill, rows, strict=True)]),
         }
-        images = [medium for conversation in conversations for message in conversation for medium in message.media]
-        if images:
-            batch |= {"media": {"image": self.preprocess(images)}}
-            batch |= self.texts([m.text for conversation in conversations for m in conversation for _ in m.media])
-        return batch
+        asked: dict[str, list[str]] = {}
+        for (message, medium), pieces in zip(given, slots, strict=True):
+            asked.setdefault(_kind(medium), []).extend([message.text] * len(pieces))
+        texts = {
+            kind: pair for kind, some in asked.items() for pair in self.texts(some, kind).get("texts", {}).values()
+        }
+        return batch | media | ({"texts": texts} if texts else {})
 
-    def texts(self, instructions: Sequence[str]) -> dict[str, Any]:
+    def prepare(self, media: Sequence[Any]) -> tuple[dict[str, Any], list[list[tuple[str, int]]]]:
+        """Media as a model takes them: `media` and `valid` by kind; and of each medium its pieces' kinds and slots.
+
+        A sound that is longer than its encoder hears at once has several pieces, and so has a video of more frames.
+
+        Raises `BadMedia` for one that cannot be decoded, or that the encoder cannot take.
+        """
+        kinds = [_kind(medium) for medium in media]
+        values: dict[str, Tensor] = {}
+        valid: dict[str, Tensor] = {}
+        counts: dict[str, Iterator[list[int]]] = {}
+        for kind in dict.fromkeys(kinds):
+            own = [medium for medium, its in zip(media, kinds, strict=True) if its == kind]
+            if kind == "image":
+                values[kind], pieces = self.preprocess(own), [[self.tokens[kind]]] * len(own)
+            else:
+                values[kind], length, pieces = self._pieces(kind, own)
+                valid |= {} if length is None else {kind: length}
+            counts[kind] = iter(pieces)
+        slots = [[(kind, count) for count in next(counts[kind])] for kind in kinds]
+        return ({"media": values} if values else {}) | ({"valid": valid} if valid else {}), slots
+
+    def _pieces(self, kind: str, media: Sequence[Any]) -> tuple[Tensor, Tensor | None, list[list[int]]]:
+        """Prepared pieces [K, ...] of media of one kind, their lengths [K] if these matter, and slots of each."""
+        arrays = [self._arrays(kind, medium) for medium in media]
+        config: Any = SimpleNamespace(encoders=self.encoders)
+        setattr(config, f"{kind}_config", SimpleNamespace(**self.encoders[kind]["config"]))
+        values, valid = encoding.prepare(config, kind, self.readers[kind], [one for some in arrays for one in some])
+        counts = iter([self.tokens[kind]] * len(values))
+        if not hasattr(encoding.module(config, kind), "kept"):
+            valid = None
+        if valid is not None:
+            table = self.slots.get(kind, [])
+            kept = encoding.kept(config, kind, valid).tolist()
+            counts = iter([table[features - 1] if table else self.tokens[kind] for features in kept])
+        return values, valid, [[next(counts) for _ in some] for some in arrays]
+
+    def _arrays(self, kind: str, medium: Any) -> list[Any]:
+        """What a medium's encoder is given of it: one array, or several of a medium that is longer than it takes."""
+        facts = self.encoders[kind]
+        module = find("isthmus.encoders", facts["name"])
+        if kind == "audio":
+            return list(module.windows(load(medium).resampled(module.RATE).samples, facts["size"]))
+        if kind == "video":
+            count = facts["frames"]
+            frames = load(replace(medium, frames=count, sound=False)).frames
+            short = -len(frames) % count  # its last frame is seen for longer
+            return np.split(np.concatenate([frames, frames[-1:].repeat(short, 0)]), (len(frames) + short) // count)
+        if kind == "points":
+            cloud, wants = load(medium), getattr(self.readers[kind], "channels", 3)
+            if wants > 3 and cloud.colours is None:
+                raise BadMedia(f"{medium.source!s:.200}: points without colours, and this model's encoder sees them")
+            return [np.concatenate([cloud.xyz, cloud.colours], 1) if wants > 3 else cloud.xyz]
+        return [load(medium).even().values]
+
+    def texts(self, instructions: Sequence[str], kind: str = "image") -> dict[str, Any]:
         """What connectors read beside each medium: `texts` {kind: (ids, mask)}, each [N, L]; nothing if none reads."""
-        if not self.reads:
+        if kind not in self.reads:
             return {}
         rows = [self.reader(text).input_ids if self.reader else self.template.plain(text) for text in instructions]
         length = max([1, *map(len, rows)])  # of an empty instruction one token, masked
         ids = torch.tensor([row + [self.pad] * (length - len(row)) for row in rows], dtype=torch.long)
         mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
-        return {"texts": dict.fromkeys(self.reads, (ids, mask))}
+        return {"texts": {kind: (ids, mask)}}
 
-    def ids(self, conversation: Sequence[Message]) -> list[int]:
-        """The tokens of one conversation, up to where the assistant begins to answer."""
-        if not conversation or conversation[-1].role != "user":
-            raise BadData("a conversation that is to be answered ends with a user's message")
-        template = self.template
-        ids: list[int] = []
-        for number, message in enumerate(conversation):
-            if message.role not in ROLES:
-                raise BadData(f"message {number + 1}: the role {message.role!r} is none of {', '.join(ROLES)}")
-            if message.role == "user":
-                if unknown := {getattr(medium, "kind", "image") for medium in message.media} - set(self.placeholders):
+    def _check(self, conversations: Sequence[Sequence[Message]]) -> None:
+        """Raises `BadData` for conversations that are none, before anything in them is decoded."""
+        for conversation in conversations:
+            if not conversation or conversation[-1].role != "user":
+                raise BadData("a conversation that is to be answered ends with a user's message")
+            for number, message in enumerate(conversation):
+                if message.role not in ROLES:
+                    raise BadData(f"message {number + 1}: the role {message.role!r} is none of {', '.join(ROLES)}")
+                if message.role != "user" and message.media:
+                    raise BadData(
+                        f"message {number + 1}: media belong to the user's messages, not to the {message.role}'s"
+                    )
+                if unknown := {_kind(medium) for medium in message.media} - set(self.placeholders):
                     takes = ", ".join(self.placeholders) or "no media"
                     raise BadData(f"message {number + 1}: this model takes {takes}, not {', '.join(unknown)}")
-                ids += template.prefix((getattr(medium, "kind", "image") for medium in message.media), not ids)
-                ids += template.question(message.text)
-                continue
-            if message.media:
-                raise BadData(f"message {number + 1}: media belong to the user's messages, not to the {message.role}'s")
-            if message.role == "system":
+                if message.role == "assistant" and (number == 0 or conversation[number - 1].role != "user"):
+                    raise BadData(f"message {number + 1}: the assistant answers, and no user's message comes before it")
+
+    def ids(self, conversation: Sequence[Message], slots: Iterator[Sequence[tuple[str, int]]]) -> list[int]:
+        """The tokens of one conversation, up to where the assistant begins to answer.
+
+        `slots` gives for each medium, in reading order, what `prepare` says of its pieces.
+        """
+        template = self.template
+        ids: list[int] = []
+        for message in conversation:
+            if message.role == "user":
+                pieces = [piece for _ in message.media for piece in next(slots)]
+                ids += template.prefix(pieces, not ids) + template.question(message.text)
+            elif message.role == "system":
                 ids += template.system(message.text)
-            elif number == 0 or conversation[number - 1].role != "user":
-                raise BadData(f"message {number + 1}: the assistant answers, and no user's message comes before it")
             else:
                 ids += template.answer(message.text) + template.control(template.frame.then)
         return ids
@@ -192,6 +293,11 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
     def batch_decode(self, rows: Tensor | Sequence[Sequence[int]], **kwargs: Any) -> list[str]:
         """`decode` of each row [B, T]."""
         return [self.decode(row, **kwargs) for row in rows]
+
+
+def _kind(medium: Any) -> str:
+    """A path, bytes or a PIL image without a kind is an image."""
+    return getattr(medium, "kind", "image")
 
 
 def _several(images: Any) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.errors import BadRecipe, Interrupted
-from isthmus.media import load
+from isthmus.media import picture
 from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, stage_samples
 from isthmus.train.order import Order
@@ -128,16 +128,16 @@ def _step_seconds(goal: Any, mixture: Mixture, groups: list[dict[str, Any]], sta
 def first_token(run: Run, sample: Sample) -> tuple[float, float]:
     """Median seconds until the first token of an answer about one picture: from its features, and from the picture
     itself (decoded already; preprocessing and encoder are then part of it). One question, batch 1."""
-    picture, question, template = load(sample.media[0]), sample.turns[0].question, run.processor.template
+    shown, question, template = picture(sample.media[0]), sample.turns[0].question, run.processor.template
     ids = torch.tensor([template.prefix(["image"]) + template.question(question)])
     own = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **run.processor.texts([question])}
-    seen = run.model.encode("image", run.processor.preprocess([picture]))
+    seen = run.model.encode("image", run.processor.preprocess([shown]))
 
     def answer(**media: Any) -> None:
         run.model.generate(**own, **media, max_new_tokens=1, do_sample=False)
 
     from_features = _median(lambda: answer(features={"image": seen}))
-    return from_features, _median(lambda: answer(media={"image": run.processor.preprocess([picture])}))
+    return from_features, _median(lambda: answer(media={"image": run.processor.preprocess([shown])}))
 
 
 def _median(work: Callable[[], None]) -> float:

@@ -14,11 +14,11 @@ from torch import Tensor
 from isthmus.data.features import BATCH
 from isthmus.data.sources import load_split
 from isthmus.errors import BadData, BadRecipe
-from isthmus.media import load
+from isthmus.media import picture
 from isthmus.media.forms import key
 from isthmus.registry import miss
 from isthmus.train.recipe import Check, Mix, Stage
-from isthmus.types import Image, Sample
+from isthmus.types import Medium, Sample
 
 __all__ = ["Mixture", "check_benchmarks", "load_split", "pick", "stage_samples"]
 
@@ -80,8 +80,8 @@ class Mixture:
         return [pick(self.samples[i], self.mixes[i].turns, self.mixes[i].first, rng) for i in indices]
 
 
-def _picture(medium: Image) -> str | bytes:
-    return repr(medium.source) if dataclasses.is_dataclass(medium.source) else key(load(medium))
+def _picture(medium: Medium) -> str | bytes:
+    return repr(medium.source) if dataclasses.is_dataclass(medium.source) else key(picture(medium))
 
 
 def pick(sample: Sample, turns: int, first: bool, rng: random.Random) -> Sample:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from isthmus.data.features import FeatureCache
 from isthmus.errors import BadRecipe, Interrupted, IsthmusError
-from isthmus.media import load
+from isthmus.media import picture
 from isthmus.model import add_lora, compose, part, save_trained, unfreeze
 from isthmus.options import checked
 from isthmus.parts import cache
@@ -160,7 +160,7 @@ def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Tensor:
     Raises `BadMedia` for an image that cannot be decoded.
     """
     run.model.encoders["image"].train(run.model.training and learns)
-    pixels = run.processor.preprocess([load(sample.media[0]) for sample in samples])
+    pixels = run.processor.preprocess([picture(sample.media[0]) for sample in samples])
     return run.model.encode("image", pixels)  # type: ignore[no-any-return]
 
 
@@ -171,7 +171,7 @@ def features(run: Run, samples: Sequence[Sample], note: str = "features", consol
     Raises `BadMedia` for an image that cannot be decoded.
     """
     shown = track(samples, description=f"{note:>12}", disable=len(samples) < 128, console=console)
-    pictures = (load(sample.media[0]) for sample in shown)
+    pictures = (picture(sample.media[0]) for sample in shown)
     run.model.eval()
     with closing(FeatureCache(cache.root() / "features", fingerprint(run))) as store:
         return store.get(pictures, len(samples), lambda some: run.model.encode("image", run.processor.preprocess(some)))

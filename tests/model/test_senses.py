@@ -1,0 +1,175 @@
+"""Any kind of media, through its encoder and connector to an answer; several kinds at once; checkpoints of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_encoders import TINY
+from tiny_parts import Built, noise
+from transformers import SiglipImageProcessorPil
+
+from isthmus.errors import BadData, BadRecipe
+from isthmus.media.forms import Clip, Cloud, Signal, Sound
+from isthmus.model import compose, load, save_full
+from isthmus.types import Audio, Image, Message, Points, Series, Video
+
+LONG = {"whisper": 0.2, "qwen2-audio": 0.2, "wav2vec2": 0.06, "audio-spectrogram-transformer": 0.2}  # seconds
+KINDS = {
+    "whisper": "audio", "qwen2-audio": "audio", "wav2vec2": "audio", "audio-spectrogram-transformer": "audio",
+    "timesformer": "video", "videomae": "video", "videoprism": "video", "siglip": "video",
+    "point-transformer": "points", "patchtst": "series", "vit": "image",
+}  # fmt: skip
+
+
+def medium(name: str, seed: int, long: float = 1.0) -> Any:
+    """One for this encoder, `long` times as long as usual."""
+    rng, kind = np.random.default_rng(seed), KINDS[name]
+    if kind == "audio":
+        samples = rng.uniform(-1, 1, int(16_000 * LONG[name] * long)).astype(np.float32)
+        return Audio(Sound(samples, 16_000))
+    if kind == "video":
+        count = round(8 * long)
+        return Video(Clip(rng.integers(0, 255, (count, 20, 24, 3), np.uint8), np.arange(count) / 4))
+    if kind == "points":
+        return Points(Cloud(rng.normal(size=(int(40 * long), 3)).astype(np.float32)))
+    if kind == "series":
+        steps = int(18 * long)
+        return Series(Signal(rng.normal(size=(3, steps)).astype(np.float32), np.arange(steps) / 50.0, ("x", "y", "z")))
+    return noise(str(seed))
+
+
+def sense(name: str, folder: Path, connector: str = "mlp", **options: Any) -> dict[str, Any]:
+    """What `compose` is told of a tiny encoder."""
+    torch.manual_seed(0)
+    model = TINY[name].makes[0]()
+    with torch.no_grad():
+        for weight in model.parameters():  # large enough that answers vary with the medium
+            weight.add_(torch.randn_like(weight) * 0.2)
+    part = TINY[name].save(model, folder / name)
+    if name == "siglip":
+        SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(part)
+    size = 1000 if name == "wav2vec2" else TINY[name].sizes[0]
+    own = {"encoder": name, "connector": connector, "part": str(part), "size": size} | options
+    return own | ({"frames": 2} if name == "siglip" else {})
+
+
+@pytest.fixture
+def make(folders: dict[str, str], tmp_path: Path) -> Callable[..., Built]:
+    """A tiny Llama with the senses of these encoders, each through a connector of large random weights."""
+
+    def build(*names: str, connector: str = "mlp", **options: Any) -> Built:
+        senses = {KINDS[name]: sense(name, tmp_path, connector, **options) for name in names}
+        built = compose(folders["llama"], **{"image": None} | senses)
+        torch.manual_seed(1)
+        for weight in built[0].connectors.parameters():
+            torch.nn.init.normal_(weight, std=0.3)
+        return built
+
+    return build
+
+
+def answers(built: Built, talks: Any) -> list[list[int]]:
+    model, processor = built
+    inputs = processor.encode(talks)
+    with torch.no_grad():
+        out = model.generate(**inputs, max_new_tokens=6, min_new_tokens=6, do_sample=False)
+    return out[:, inputs["input_ids"].shape[1] :].tolist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("connector", ["mlp", "resampler", "gated-cross-attention", "visual-expert"])
+@pytest.mark.parametrize("name", list(KINDS))
+def test_a_kind_to_an_answer(make: Callable[..., Built], name: str, connector: str, tmp_path: Path) -> None:
+    tokens = {"tokens": 4} if connector == "resampler" else {}
+    built = make(name, connector=connector, **tokens)
+    for block in getattr(built[0].connectors[KINDS[name]], "blocks", []):
+        torch.nn.init.constant_(block.gate_attention, 1.0)
+    some = [medium(name, seed, long) for seed, long in ((0, 1.0), (1, 0.5), (2, 1.0))]
+    talks = [
+        [Message("user", "is it ?", (some[0],))],
+        [
+            Message("user", "is it red ?", (some[1],)),
+            Message("assistant", "yes"),
+            Message("user", "what ?", (some[2],)),
+        ],
+        [Message("user", "is it ?")],
+    ]
+    together = answers(built, talks)
+    assert together == [answers(built, [talk])[0] for talk in talks], "a batch equals its rows"
+    save_full(*built, tmp_path / "whole")
+    assert answers(load(tmp_path / "whole"), talks) == together
+    model, processor = built
+    first, other = (processor.encode([[Message("user", "is it ?", (one,))]]) for one in (some[0], some[2]))
+    assert first["input_ids"].shape == other["input_ids"].shape
+    with torch.no_grad():
+        assert not torch.allclose(model(**first).logits[:, -1], model(**other).logits[:, -1], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["whisper", "wav2vec2"])
+def test_a_shorter_sound_takes_fewer_slots_and_a_longer_one_has_pieces(make: Callable[..., Built], name: str) -> None:
+    model, processor = make(name)
+    most = model.connectors["audio"].num_tokens  # of one piece
+    (_, slots) = processor.prepare([medium(name, 0, long) for long in (0.5, 2.5)])
+    short, long = slots
+    assert len(short) == 1
+    assert 0 < short[0][1] < most
+    assert len(long) > 1
+    assert [count for _, count in long[:-1]] == [most] * (len(long) - 1)
+    with torch.no_grad():
+        batch = processor("is it ?", media=medium(name, 0, 2.5))
+        assert model(**batch).logits.shape[1] == batch["input_ids"].shape[1]
+
+
+def test_any_mixture_of_kinds(make: Callable[..., Built]) -> None:
+    """In any order, several of a kind, over several turns, in rows that lack some of them; beams too."""
+    names = ["vit", "whisper", "videomae", "point-transformer", "patchtst"]
+    model, processor = built = make(*names)
+    image, audio, video, points, series = (medium(name, 3) for name in names)
+    talks = [
+        [Message("user", "is it ?", (audio, image, series))],
+        [
+            Message("user", "is it ?", (video, points)),
+            Message("assistant", "no"),
+            Message("user", "what ?", (image, audio)),
+        ],
+        [Message("user", "is it ?", (medium("whisper", 4, 0.4), audio, audio))],
+        [Message("user", "what ?")],
+    ]
+    together = answers(built, talks)
+    assert together == [answers(built, [talk])[0] for talk in talks]
+    inputs = processor.encode(talks)
+    beams = model.generate(**inputs, num_beams=3, max_new_tokens=4, min_new_tokens=4, do_sample=False)
+    alone = [
+        model.generate(**processor.encode([talk]), num_beams=3, max_new_tokens=4, min_new_tokens=4, do_sample=False)
+        for talk in talks
+    ]
+    assert [row[-4:] for row in beams.tolist()] == [one[0, -4:].tolist() for one in alone]
+
+
+def test_an_llm_without_senses(folders: dict[str, str]) -> None:
+    model, processor = compose(folders["llama"], image=None)
+    with torch.no_grad():
+        inputs = processor("is it red ?")
+        assert torch.equal(model(**inputs).logits, model.llm(**inputs).logits)
+    with pytest.raises(BadData, match="this model takes no media, not image"):
+        processor("is it red ?", Image(b""))
+
+
+@pytest.mark.parametrize(
+    ("senses", "message"),
+    [
+        ({"audio": ("vit-s", "mlp")}, "audio: the encoder vit-s is for image. Those for audio: .*whisper"),
+        ({"image": ("whisper", "mlp")}, "image: the encoder whisper is for audio"),
+        ({"audio": ("whisper", "mlp")}, "audio: the encoder whisper has no default weights"),
+        ({"video": {"encoder": "vit-s", "connector": "mlp", "frames": 0}}, "video: frames: 0"),
+        ({"video": {"encoder": "vit-s", "connector": "mlp", "fps": 0}}, "video: .*no option 'fps'"),
+        ({"series": {"connector": "mlp"}}, "series: no encoder is named. For example: {encoder: patchtst"),
+    ],
+)
+def test_what_cannot_be_composed(senses: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadRecipe, match=message):
+        compose("nowhere", **{"image": None} | senses)
