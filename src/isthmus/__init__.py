@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import IsthmusError, UnknownName
-from isthmus.types import Audio, Image, Message, Points, Sample, Series, Turn, Video
+from isthmus.types import Audio, Image, Medium, Message, Points, Sample, Series, Turn, Video
 
 __version__ = "0.1.0"
 __all__ = [
@@ -71,8 +71,8 @@ def compose(**parts: Any) -> tuple[Any, Any]:
     return build(**parts)
 
 
-def ask(model: Any, processor: Any, question: str, *media: Image) -> str:
-    """The answer to one question about any number of pictures."""
+def ask(model: Any, processor: Any, question: str, *media: Medium) -> str:
+    """The answer to one question about any number of media, of the kinds that the model takes."""
     from isthmus.chat import Chat
 
     chat = Chat(model, processor)

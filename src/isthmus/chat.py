@@ -18,29 +18,41 @@ from rich.console import Console
 
 from isthmus.errors import BadData, IsthmusError
 from isthmus.media import load
-from isthmus.types import Image, Message
+from isthmus.types import KINDS, Image, Medium, Message
 
 LONGEST = 64  # tokens of an answer
-HELP = "/image FILE shows another picture, /new starts over, /quit ends. Ctrl-C stops an answer."
+HELP = "/image FILE shows a picture ({more}), /new starts over, /quit ends. Ctrl-C stops an answer.".format(
+    more=", ".join(f"/{kind}" for kind in KINDS if kind != "image") + " for other media"
+)
 Show = Callable[[str], None]
 
 
 @dataclass
 class Chat:
-    """A conversation with a model: what was said, and the pictures that wait for the next question."""
+    """A conversation with a model: what was said, and the media that wait for the next question."""
 
     model: Any
     processor: Any
     said: list[Message] = field(default_factory=list)
-    waiting: list[Image] = field(default_factory=list)
+    waiting: list[Medium] = field(default_factory=list)
 
-    def show(self, image: str | Path | Image) -> None:
-        """Put a picture before the next question; one that cannot be read raises `BadMedia` at once.
+    def show(self, medium: str | Path | Medium) -> None:
+        """Put a medium before the next question (a path: a picture); one that cannot be read raises `BadMedia` at once.
 
-        Its pixels are kept, since every later turn looks at it again: its file may change or go.
+        A picture's pixels are kept, since every later turn looks at it again: its file may change or go. Other media
+        are read again.
         """
-        picture = load(image if isinstance(image, Image) else Image(Path(image).expanduser()))
-        self.waiting.append(Image(lambda: picture))
+        if isinstance(medium, str | Path):
+            medium = Image(Path(medium).expanduser())
+        if medium.kind not in self.processor.placeholders:
+            takes = ", ".join(self.processor.placeholders) or "no media"
+            raise BadData(f"this model takes {takes}, not {medium.kind}")
+        if isinstance(medium, Image):
+            seen = load(medium)
+            medium = Image(lambda: seen)
+        else:
+            load(medium)
+        self.waiting.append(medium)
 
     def ask(self, question: str, show: Show | None = None, stop: threading.Event | None = None) -> tuple[str, int]:
         """The answer and how many tokens were generated for it; both turns join the conversation.
@@ -107,11 +119,11 @@ class _Streamer:
             self.shown = text
 
 
-def once(model: Any, processor: Any, images: Sequence[str], question: str, as_json: bool, console: Console) -> None:
+def once(model: Any, processor: Any, media: Sequence[Medium], question: str, as_json: bool, console: Console) -> None:
     """Answer one question and print it, or one JSON object: answer, tokens, seconds."""
     chat = Chat(model, processor)
-    for image in images:
-        chat.show(image)
+    for medium in media:
+        chat.show(medium)
     start = time.perf_counter()
     answer, tokens = chat.ask(question, None if as_json else _printer(console))
     if as_json:
@@ -121,11 +133,11 @@ def once(model: Any, processor: Any, images: Sequence[str], question: str, as_js
         console.print()
 
 
-def converse(model: Any, processor: Any, images: Sequence[str], console: Console) -> None:
+def converse(model: Any, processor: Any, media: Sequence[Medium], console: Console) -> None:
     """A conversation until /quit or the end of input; an error is shown and the conversation goes on."""
     chat = Chat(model, processor)
-    for image in images:
-        chat.show(image)
+    for medium in media:
+        chat.show(medium)
     _note(console, HELP)
     with suppress(ImportError):
         import readline  # noqa: F401  # arrow keys and history at the prompt, where the platform has it
@@ -149,8 +161,8 @@ def _command(chat: Chat, line: str, console: Console) -> bool:
     file = rest.strip().strip("'\"")  # as a terminal pastes a file that is dropped on it
     if word == "/quit":
         return False
-    if word == "/image" and file:
-        chat.show(file)
+    if word[1:] in KINDS and word[0] == "/" and file:
+        chat.show(KINDS[word[1:]](Path(file).expanduser()))
         _note(console, f"{file} goes with your next question")
     elif word == "/new":
         chat.said, chat.waiting = [], []

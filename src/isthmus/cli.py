@@ -81,10 +81,14 @@ def demo(
 def chat(
     question: Annotated[str | None, typer.Argument(help="Without it, a conversation opens.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="A picture; may be given several times.")] = None,
+    audio: Annotated[list[str] | None, typer.Option(help="A sound, for a model that hears.")] = None,
+    video: Annotated[list[str] | None, typer.Option(help="A video or animation, for a model that watches.")] = None,
+    points: Annotated[list[str] | None, typer.Option(help="A point cloud or mesh, for a model of these.")] = None,
+    series: Annotated[list[str] | None, typer.Option(help="A series of measurements, for a model of these.")] = None,
     model: Annotated[str, typer.Option(help="default, or a folder that a run or save_pretrained wrote.")] = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Ask about a picture, or talk.
+    """Ask about a picture or other media, or talk.
 
     With a question and --json, prints one object: answer, tokens, seconds.
 
@@ -94,19 +98,22 @@ def chat(
       isthmus chat --image a.png --json "What is this?"
       isthmus chat --model runs/demo/model
     """
-    from isthmus.media import load_image
+    from isthmus.media import load
+    from isthmus.types import KINDS
 
-    for path in image or []:
-        load_image(path)  # a bad picture is an error before the model is loaded
+    given = {"image": image, "audio": audio, "video": video, "points": points, "series": series}
+    media = [KINDS[kind](path) for kind, paths in given.items() for path in paths or []]
+    for medium in media:
+        load(medium)  # a bad file is an error before the model is loaded
     if as_json and question is None:
         raise typer.BadParameter('--json answers one question: isthmus chat --image a.png --json "What is this?"')
     loaded, processor = isthmus.load_with_processor(model)
     from isthmus import chat as talk
 
     if question is None:
-        talk.converse(loaded, processor, image or [], Console())
+        talk.converse(loaded, processor, media, Console())
     else:
-        talk.once(loaded, processor, image or [], question, as_json, Console())
+        talk.once(loaded, processor, media, question, as_json, Console())
 
 
 @app.command()

@@ -94,6 +94,7 @@ class Series:
 
 
 Medium = Image | Audio | Video | Points | Series
+KINDS: dict[str, type[Medium]] = {"image": Image, "audio": Audio, "video": Video, "points": Points, "series": Series}
 
 
 @dataclass(frozen=True)

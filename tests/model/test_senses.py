@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from rich.console import Console
 from tiny_encoders import TINY
 from tiny_parts import Built, noise
 from transformers import SiglipImageProcessorPil
 
-from isthmus.errors import BadData, BadRecipe
+import isthmus
+from isthmus.chat import Chat, _command
+from isthmus.errors import BadData, BadMedia, BadRecipe
 from isthmus.media.forms import Clip, Cloud, Signal, Sound
 from isthmus.model import compose, load, save_full
 from isthmus.types import Audio, Image, Message, Points, Series, Video
@@ -173,3 +178,19 @@ def test_an_llm_without_senses(folders: dict[str, str]) -> None:
 def test_what_cannot_be_composed(senses: dict[str, Any], message: str) -> None:
     with pytest.raises(BadRecipe, match=message):
         compose("nowhere", **{"image": None} | senses)
+
+
+def test_a_chat_about_sound(make: Callable[..., Built], tmp_path: Path) -> None:
+    model, processor = make("whisper", "vit")
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-1, 1, 3000), 8000)
+    chat = Chat(model, processor)
+    console = Console(file=io.StringIO(), width=200)
+    assert _command(chat, f"/audio {tmp_path / 'a.wav'}", console)
+    answer, tokens = chat.ask("is it ?")
+    assert tokens > 0
+    assert answer == isthmus.ask(model, processor, "is it ?", Audio(tmp_path / "a.wav"))
+    assert [message.role for message in chat.said] == ["user", "assistant"]
+    with pytest.raises(BadData, match="this model takes image, audio, not video"):
+        chat.show(Video(tmp_path / "a.wav"))
+    with pytest.raises(BadMedia, match=r"b\.wav"):
+        chat.show(Audio(tmp_path / "b.wav"))
