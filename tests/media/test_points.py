@@ -153,6 +153,8 @@ def test_more_points_than_are_decoded() -> None:
 
 def test_other_headers_that_lie() -> None:
     data = las(XYZ)
+    refused(data[:100] + b"\xff" * 4 + data[104:], "declares 4,294,967,295 records before byte")
+    refused(data[:60], "ends within its header")
     for count, says in (
         (0, "0 points"),
         (61, "declares 61 points and the file holds 60"),

@@ -59,7 +59,7 @@ worker.main()
 """
     sandbox.close()
     monkeypatch.setattr(sandbox, "_START", start)
-    monkeypatch.setattr(caps, "WALL_SECONDS", 5)
+    monkeypatch.setattr(caps, "WALL_SECONDS", 60)
     yield
     sandbox.close()
 
@@ -105,8 +105,8 @@ def test_one_that_hangs_is_ended(decoder: None, monkeypatch: pytest.MonkeyPatch)
     began = time.perf_counter()
     with pytest.raises(BadMedia, match=r"decoding took more than 0.5 seconds and was ended"):
         ask(b"sleep")
-    assert time.perf_counter() - began < 3
-    monkeypatch.setattr(caps, "WALL_SECONDS", 5)
+    assert time.perf_counter() - began < 30
+    monkeypatch.setattr(caps, "WALL_SECONDS", 60)
     assert "array" in ask()
 
 

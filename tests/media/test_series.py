@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import time
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,6 @@ def test_options_that_do_not_apply() -> None:
 
 
 def test_more_values_than_are_decoded() -> None:
-    began = time.perf_counter()
     rows = caps.MAX_VALUES // 4
     assert load(Series(b"1,2,3,4\n" * rows)).values.shape == (4, rows)
     refused(b"1,,3,4\n" * (rows + 1), "4 channels x 500,001 times; at most 1,024 channels and 2,000,000 values")
@@ -174,7 +172,6 @@ def test_more_values_than_are_decoded() -> None:
     refused(npy_that_says("(4, 1000000000)"), "4 channels x 1,000,000,000 times")
     refused(npy_that_says("(4, 100)"), "declares 1,600 bytes of numbers and the file holds 64")
     refused(npy_that_says("(2, 2, 2)"), r"\[channels, times\], not \[2, 2, 2\]")
-    assert time.perf_counter() - began < 30
 
 
 def test_columns_that_hold_no_numbers() -> None:

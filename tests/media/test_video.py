@@ -189,7 +189,7 @@ def refused(data: bytes, says: str, **options: Any) -> None:
     began = time.perf_counter()
     with pytest.raises(BadMedia, match=says) as error:
         load(Video(data, **options))
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 10
     assert str(error.value).startswith(f"<{len(data):,} bytes>: ")
     assert "0x" not in str(error.value)
 

@@ -27,7 +27,7 @@ MAX_VALUES = 2_000_000  # channels x time
 # What one decoding may take in the process that decodes; past it, the process is ended.
 MEMORY = 2**30  # bytes beyond what the process holds already
 CPU_SECONDS = 30
-WALL_SECONDS = 60
+WALL_SECONDS = 120  # for what waits without computing; a busy machine may take this long for little
 
 
 def read(source: object, what: str) -> tuple[bytes, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from isthmus.types import Points
 
 FORMATS = ("PLY", "OBJ", "LAS", "LAZ", "NPY")
 OF_A_MESH = 8192  # points, where none are asked for
+RECORD = 54  # bytes of a LAS's variable length record, at least
 UNKNOWN = f"not points that can be read. Formats: {', '.join(FORMATS)}"
 
 
@@ -163,7 +165,19 @@ def _zero_to_one(colours: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return colours / 255 if colours.max(initial=0) > 1 else colours
 
 
+def _check_las(data: bytes) -> None:
+    """Raises `BadMedia` for a header that declares more records before its points than there is room for."""
+    if len(data) < 104:
+        raise BadMedia("damaged, it ends within its header")
+    header, points, records = struct.unpack_from("<HII", data, 94)
+    if points > len(data) or header + RECORD * records > points:
+        raise BadMedia(
+            f"its header declares {records:,} records before byte {points:,}, in a file of {len(data):,} bytes"
+        )
+
+
 def _las(data: bytes) -> dict[str, Any]:
+    _check_las(data)
     laspy = caps.need("laspy", "a LAS")
     caps.need("lazrs", "a LAZ")
     with laspy.open(io.BytesIO(data), laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as file:
