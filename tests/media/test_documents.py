@@ -134,6 +134,8 @@ def test_rasters_that_are_refused() -> None:
     small = raster(np.zeros((4, 4, 30), np.float32), photometric="minisblack", planarconfig="contig")
     refused(that_says(small, ImageWidth=5000, ImageLength=5100), "5000 x 5100 pixels; at most 25,000,000")
     refused(that_says(small, ImageWidth=2000, ImageLength=2000), "480,000,000 bytes of bands; at most 400,000,000")
+    tiled = raster(BANDS[..., 0], tile=(16, 16))
+    refused(that_says(tiled, ImageLength=3000), "declares 376 strips or tiles and the file holds 4")
     refused(that_says(small, ImageWidth=0), "0 x 4 pixels: there is nothing to see|damaged")
     refused(raster(np.zeros((4, 4), complex)), "values are of a kind that is not decoded")
     PIL.Image.new("CMYK", (4, 4)).save(buffer := io.BytesIO(), "TIFF")

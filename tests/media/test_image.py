@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import random
-import struct
 import time
-import zlib
 from pathlib import Path
 
 import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media_files import png_that_says
 
 from isthmus.errors import BadMedia
 from isthmus.media import load, load_image
@@ -28,15 +27,6 @@ RED = PIL.Image.new("RGB", (6, 4), "red")
 def encoded(picture: PIL.Image.Image, form: str = "PNG", **options: object) -> bytes:
     picture.save(buffer := io.BytesIO(), form, **options)
     return buffer.getvalue()
-
-
-def png_that_says(width: int, height: int) -> bytes:
-    """A PNG whose header declares a size that its few bytes do not hold."""
-    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])

@@ -15,6 +15,7 @@ from isthmus.media import caps, sandbox
 
 NODATA = 42113  # GDAL's tag for the value that stands for nothing
 CUT = (2, 98)  # percentiles that become black and white, as in QGIS
+OF = 1_000_000  # values, evenly spread, that they are taken of
 
 
 def load_bands(data: bytes, name: str, bands: tuple[int, ...] | None) -> npt.NDArray[Any]:
@@ -49,7 +50,8 @@ def stretched(band: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     known = np.isfinite(band)
     if not known.any():
         return np.full(band.shape, 255, np.uint8)
-    low, high = np.percentile(band[known], CUT)
+    values = band[known]
+    low, high = np.percentile(values[:: 1 + len(values) // OF], CUT)
     if high <= low:
         low, high = float(band[known].min()), float(band[known].max())
     scaled = (band - low) / (high - low) if high > low else np.zeros_like(band)
@@ -73,6 +75,9 @@ def decode(data: bytes, bands: list[int] | None) -> dict[str, Any]:
         size = width * height * page.dtype.itemsize * (each if each > 1 else len(chosen))
         if size > caps.MAX_RASTER_BYTES:
             raise BadMedia(f"{size:,} bytes of bands; at most {caps.MAX_RASTER_BYTES:,} are decoded. Cut out a part")
+        for part in pages if each == 1 else [page]:
+            if (declared := math.prod(part.chunked)) > (held := len(part.dataoffsets)):
+                raise BadMedia(f"its header declares {declared:,} strips or tiles and the file holds {held:,}")
         try:
             if each == 1:
                 values = np.stack([pages[band].asarray(maxworkers=1) for band in chosen])
