@@ -82,7 +82,7 @@ def test_to_the_end_and_the_same_after_being_stopped(
         ("your held-out images", "name"),
     ]
     assert found["cells"][0]["entries"]["mlp"]["difference"] is None
-    assert "hidden: not an option of linear" in page
+    assert "the recipe&#39;s hidden is not taken over" in page
     assert "http" not in page.replace("http-equiv", "")
     assert re.search(r"run 4 of 4: mlp, seed 1", said.file.getvalue())  # type: ignore[attr-defined]
 
@@ -227,8 +227,11 @@ def test_a_bad_budget(text: str) -> None:
 
 
 def test_the_recipes_options_go_to_those_that_have_them() -> None:
-    linear, qformer = read_variants(load_recipe("demo"), "linear,qformer", ["connectors.qformer.hidden=384"])
+    linear, qformer, mlp = read_variants(load_recipe("demo"), "linear,qformer,mlp", [])
     assert (linear.options, linear.dropped) == ({"tokens": 16}, ["hidden"])
+    assert (qformer.options, qformer.dropped) == ({"tokens": 16}, ["hidden"])  # the MLP's, and another thing there
+    assert (mlp.options, mlp.dropped) == ({"tokens": 16, "hidden": 1152}, [])
+    qformer, _ = read_variants(load_recipe("demo"), "qformer,mlp", ["connectors.qformer.hidden=384"])
     assert (qformer.options, qformer.dropped) == ({"tokens": 16, "hidden": 384}, [])
     assert read_variants(load_recipe("demo"), "gated_cross_attention,mlp", [])[0].name == "gated-cross-attention"
 

@@ -211,7 +211,7 @@ def compare(
 ) -> None:
     """Train connectors alike, on the same data for the same budget, and show side by side what they reach and cost.
 
-    A connector takes those of the recipe's options that it has; connectors.qformer.hidden=384 gives one its own.
+    A connector takes the recipe's number of tokens; connectors.qformer.hidden=384 gives one its own options.
     Ctrl-C saves and prints the command that goes on.
 
     \b

@@ -39,6 +39,7 @@ from isthmus.train.recipe import CONNECTORS, Bridge, Recipe
 from isthmus.train.run import composed, features, learns_to_see
 
 REFERENCE = "mlp"  # where it is among those compared; else the first
+COMMON = ("tokens",)  # options that mean the same for every connector
 OWN = "connectors."  # what begins a change to one connector's options
 
 
@@ -69,7 +70,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Variant:
-    """One connector in a recipe: its options, and those of the recipe that it does not have."""
+    """One connector in a recipe: its options, and those of the recipe that are not taken over."""
 
     name: str
     options: dict[str, Any]
@@ -159,15 +160,20 @@ def read_variants(recipe: Recipe, wanted: str, changes: Sequence[str]) -> list[V
 
 
 def variant(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Variant:
-    """The connector `name` with those of the recipe's options that it has, and `own`. Raises `BadRecipe` for others."""
+    """The connector `name` with `own` options and the recipe's. Raises `BadRecipe` for others.
+
+    Of the recipe's, those of its own connector go to that one alone (`hidden` is the width of the MLP's middle, and of
+    a whole Q-Former); `COMMON` ones to every connector that has them.
+    """
     given = recipe.model.image.model_dump(exclude_unset=True)
     given = {key: value for key, value in given.items() if key not in Bridge.model_fields and value is not None}
     known = connector_options(name)
-    options = {key: value for key, value in given.items() if key in known} | dict(own)
+    mine = recipe.model.image.connector.replace("_", "-") == name
+    options = {key: value for key, value in given.items() if key in known and (mine or key in COMMON)} | dict(own)
     build = find(CONNECTORS, name).Connector.__init__
     if wrong := [what for _, what in problems(name, build, SIZES, options)]:
         raise BadRecipe("\n".join(wrong))
-    return Variant(name, options, [key for key in given if key not in known])
+    return Variant(name, options, [key for key in given if key not in options])
 
 
 def with_connector(recipe: Recipe, variant: Variant) -> Recipe:

@@ -127,7 +127,7 @@ class Contender:
         """What a reader should know about how it was trained, beside the others."""
         own = ", ".join(f"{key}={value}" for key, value in self.options.items())
         found = [f"options: {own}" if own else "its default options"]
-        found += [f"{key}: not an option of {self.name}" for key in self.dropped]
+        found += [f"the recipe's {key} is not taken over" for key in self.dropped]
         found += [f"stage {stage} left out: {why}" for stage, why in self.left_out.items()]
         for stage in self.stages:
             short = min(stage.steps) < stage.planned
