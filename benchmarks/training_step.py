@@ -38,12 +38,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from isthmus.data.packing import collate, pack
-from isthmus.media import load
+from isthmus.data.seen import Seen
 from isthmus.train.loop import rate, run_stage
 from isthmus.train.mixture import Mixture, stage_samples
 from isthmus.train.order import Order
 from isthmus.train.recipe import Lora, Recipe, Stage, load_recipe
-from isthmus.train.run import Run, composed, features, group, objective
+from isthmus.train.run import Run, composed, encode, features, group, objective
 from isthmus.types import IGNORE_INDEX, Sample
 
 RESULT = Path(__file__).parent / "results" / "training_step.json"
@@ -95,15 +95,14 @@ class Bench:
         self.run.model.eval()
         index = next(i for i, other in enumerate(self.mixture.samples) if other.id == sample.id)
         _, cached = self.mixture.batch([index], random.Random(0))
-        pixels = self.run.processor.preprocess([load(sample.media[0])])
-        features = {"image": self.run.model.encode("image", pixels) if exact else cached}
-        row = pack(sample, self.run.processor.template)
+        seen = encode(self.run, [sample]) if exact else cached
+        row = pack(sample, self.run.processor.template, seen.slots(0))
         losses = []
         for number in range(1, len(sample.turns) + 1):
             pairs = zip(row.labels, row.segments, strict=True)
             alone = [label if segment == number else IGNORE_INDEX for label, segment in pairs]
             batch = collate([dataclasses.replace(row, labels=alone)], pad=0)
-            losses.append(self.run.model(features=features, use_cache=False, **batch).loss.item())
+            losses.append(self.run.model(use_cache=False, **batch, **seen.inputs()).loss.item())
         return losses
 
 
@@ -113,13 +112,13 @@ class Watched:
     def __init__(self, objective: Any, expected: Steps, between: Any = None) -> None:
         self.objective, self.expected, self.between, self.step = objective, expected, between, 0
 
-    def __call__(self, samples: Sequence[Sample], features: Tensor) -> tuple[Tensor, int]:
+    def __call__(self, samples: Sequence[Sample], seen: Seen) -> tuple[Tensor, int]:
         """The objective's own loss."""
         assert [(s.id, s.turns) for s in samples] == [(s.id, s.turns) for s in self.expected[self.step]]
         if self.between and self.step % BURST == 0:
             self.between(self.step)
         self.step += 1
-        return self.objective(samples, features)  # type: ignore[no-any-return]
+        return self.objective(samples, seen)  # type: ignore[no-any-return]
 
     def finish(self) -> None:
         """The last burst ends."""
@@ -177,7 +176,7 @@ def flops(ours: Bench, steps: Steps, *, peer: bool) -> float:
     per_token = layers * sum(4 * i * o + 6 * how.lora * (i + o) for i, o in shapes)
     first, second = connector.linear_1.weight.numel(), connector.linear_2.weight.numel()
     own = model.config.image_config
-    patches = ours.mixture.features.shape[1]
+    patches = ours.mixture.features.store["image"].shape[1]
     encoder = patches * 2 * own.num_channels * own.patch_size**2 * own.hidden_size
     encoder += (patches + 1) * own.num_hidden_layers * 2 * (4 + 2 * own.mlp_ratio) * own.hidden_size**2
     encoder += (patches + 1) ** 2 * own.num_hidden_layers * 4 * own.hidden_size
@@ -256,7 +255,7 @@ def one_side(side: str, connector: Path, batch: int) -> None:
         ours.fit(MEMORY_STEPS, plan)
     else:
         peer = Peer(ours.run, ours.stage, ours.recipe.seed)
-        ours.mixture.features = torch.empty(0)
+        ours.mixture.features = Seen()
         peer.fit(plan, lambda _: 0.1)
     print(peak())
 

@@ -39,7 +39,6 @@ from isthmus.train.recipe import CONNECTORS, Bridge, Recipe
 from isthmus.train.run import composed, features, learns_to_see
 
 REFERENCE = "mlp"  # where it is among those compared; else the first
-BRIDGE = "image.connector"  # what is compared, as a stage calls it
 COMMON = ("tokens",)  # options that mean the same for every connector
 OWN = "connectors."  # what begins a change to one connector's options
 PATIENCE = 10.0  # seconds that a run has to stop by itself
@@ -175,17 +174,18 @@ def variant(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Variant:
     Of the recipe's, those of its own connector go to that one alone (`hidden` is the width of the MLP's middle, and of
     a whole Q-Former); `COMMON` ones to every connector that has them.
     """
-    given = recipe.model.image.model_dump(exclude_unset=True)
+    bridge = recipe.model.senses[kind := compared(recipe)]
+    given = bridge.model_dump(exclude_unset=True)
     given = {key: value for key, value in given.items() if key not in Bridge.model_fields and value is not None}
     rates = {key.removeprefix(RATE): value for key, value in own.items() if key.startswith(RATE)}
     for stage, rate in rates.items():
-        if stage not in (trained := [s.name for s in recipe.stages if BRIDGE in s.train]):
+        if stage not in (trained := [s.name for s in recipe.stages if f"{kind}.connector" in s.train]):
             raise BadRecipe(f"{name}: {miss('stage that trains the connector', stage, trained)}")
         if not isinstance(rate, float | int) or not 0 < rate < math.inf:
             raise BadRecipe(f"{name}: rate.{stage}: {rate!r} is no learning rate, such as 1.0e-3")
     own = {key: value for key, value in own.items() if not key.startswith(RATE)}
     known = connector_options(name)
-    mine = recipe.model.image.connector.replace("_", "-") == name
+    mine = bridge.connector.replace("_", "-") == name
     options = {key: value for key, value in given.items() if key in known and (mine or key in COMMON)} | dict(own)
     if options.get("memory") == "features" and "tokens" not in own:
         options.pop("tokens", None)  # the features themselves are looked at, all of them
@@ -197,13 +197,23 @@ def variant(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Variant:
 
 def with_connector(recipe: Recipe, variant: Variant) -> Recipe:
     """The recipe with this connector in place of its own."""
-    facts = recipe.model_dump()
-    base = {key: facts["model"]["image"][key] for key in Bridge.model_fields}
-    facts["model"]["image"] = base | {"connector": variant.name} | variant.options
+    facts, kind = recipe.model_dump(), compared(recipe)
+    base = {key: facts["model"][kind][key] for key in Bridge.model_fields}
+    facts["model"][kind] = base | {"connector": variant.name} | variant.options
     for stage in facts["stages"]:
         if stage["name"] in variant.rates:
-            stage["train"][BRIDGE] = variant.rates[stage["name"]]
+            stage["train"][f"{kind}.connector"] = variant.rates[stage["name"]]
     return Recipe.model_validate(facts)
+
+
+def compared(recipe: Recipe) -> str:
+    """The kind of media whose connectors are compared: the first that the recipe's model takes, images before others.
+
+    Raises `BadRecipe` for a model that takes none.
+    """
+    if not recipe.model.senses:
+        raise BadRecipe(f"{recipe.name}: its model takes no media, so it has no connector to compare")
+    return next(iter(recipe.model.senses))
 
 
 def budgeted(recipe: Recipe, found: Cost, budget: Budget) -> Recipe:
@@ -214,7 +224,7 @@ def budgeted(recipe: Recipe, found: Cost, budget: Budget) -> Recipe:
 
     Raises `BadRecipe` when nothing is left to train, or the budget does not reach the last stage.
     """
-    name = recipe.model.image.connector
+    name = recipe.model.senses[compared(recipe)].connector
     stages = [stage for stage in recipe.stages if stage.name not in found.left_out]
     if not stages:
         raise BadRecipe(f"{name}: no stage is left. " + "; ".join(found.left_out.values()))
@@ -297,7 +307,8 @@ def _claim(recipe: Recipe, budget: Budget, swapped: bool, out: Path, resume: boo
 def _common(recipe: Recipe) -> dict[str, Any]:
     """The recipe as JSON, without its connector, which every variant replaces."""
     facts: dict[str, Any] = json.loads(recipe.model_dump_json())
-    facts["model"]["image"] = {key: facts["model"]["image"][key] for key in Bridge.model_fields if key != "connector"}
+    own = facts["model"][kind := compared(recipe)]
+    facts["model"][kind] = {key: own[key] for key in Bridge.model_fields if key != "connector"}
     return facts
 
 
@@ -332,7 +343,7 @@ def _rated(rates: Mapping[str, float]) -> dict[str, float]:
 
 
 def _encode(plan: Mapping[str, Any], seeds: set[int], console: Console) -> None:
-    """Encode the pictures of these seeds, so that each run finds them and none is slower or larger for it.
+    """Encode the media of these seeds, so that each run finds them and none is slower or larger for it.
 
     Those of seed 0 were, when the costs were measured.
     """
@@ -368,7 +379,7 @@ def gather(recipe: Recipe, plans: Sequence[Mapping[str, Any]], seeds: int, budge
     reference = REFERENCE if REFERENCE in answers else contenders[0].name
     return Outcome(
         recipe=recipe.name,
-        parts=(recipe.model.llm, recipe.model.image.encoder),
+        parts=(recipe.model.llm, recipe.model.senses[compared(recipe)].encoder),
         budget=budget.kind if budget.amount is None else f"{budget.kind}={budget.amount:g}",
         seeds=seeds,
         reference=reference,

@@ -58,8 +58,9 @@ def _evaluate(recipe: Recipe, trained: Run, out: Path, console: Console) -> None
     example = out / "example.png"
     picture(shown[answers[0].benchmark, answers[0].sample].media[0]).save(example)
     talk = command("chat", "--model", str(out / "model"), "--image", str(example), "What is this?")
+    senses = [f"{own.encoder} through {own.connector}" for own in recipe.model.senses.values()]
     facts = [
-        ("Model", f"{recipe.model.llm} + {recipe.model.image.encoder} through {recipe.model.image.connector}"),
+        ("Model", " + ".join([recipe.model.llm, *senses])),
         ("Training", f"{trained.minutes:.1f} minutes, beside encoding the pictures"),
         ("Evaluation", f"{(time.monotonic() - start) / 60:.1f} minutes, {asked(answers)}"),
     ]
@@ -110,8 +111,8 @@ def with_folder(recipe: Recipe, data: Path) -> Recipe:
 def prepare(recipe: Recipe, console: Console) -> None:
     """Fetch and convert everything first, so that what follows is compute alone."""
     sets = [name for stage in recipe.stages for name in stage.data] + [it.data for it in recipe.evaluate.values()]
-    image = recipe.model.image
-    names = [recipe.model.llm, image.part or find("isthmus.encoders", image.encoder).PART]
+    senses = [own.part or find("isthmus.encoders", own.encoder).PART for own in recipe.model.senses.values()]
+    names = [recipe.model.llm, *filter(None, senses)]
     names += dict.fromkeys(part for name in sets for part in sources.parts(name))
     for name in names:
         parts.get(name)

@@ -21,12 +21,12 @@ class Encoder:
     def __init__(self, fails_after: int = 10**9) -> None:
         self.seen, self.left = 0, fails_after
 
-    def __call__(self, pictures: list[PIL.Image.Image]) -> Tensor:
+    def __call__(self, pictures: list[PIL.Image.Image]) -> tuple[Tensor, None]:
         if self.seen + len(pictures) > self.left:
             raise KeyboardInterrupt
         self.seen += len(pictures)
         means = [torch.from_numpy(np.array(picture, dtype=np.float32)).mean((0, 1)) for picture in pictures]
-        return torch.stack(means).unsqueeze(1).repeat(1, 2, 1)
+        return torch.stack(means).unsqueeze(1).repeat(1, 2, 1), None
 
 
 def pictures(count: int, size: tuple[int, int] = (4, 2)) -> list[PIL.Image.Image]:
@@ -36,7 +36,9 @@ def pictures(count: int, size: tuple[int, int] = (4, 2)) -> list[PIL.Image.Image
 def get(folder: Path, encoder: Encoder, some: list[PIL.Image.Image], name: str = "e") -> Tensor:
     store = FeatureCache(folder, name)
     try:
-        return store.get(iter(some), len(some), encoder)
+        features, valid, pieces = store.get(([picture] for picture in some), len(some), encoder)
+        assert valid is None
+        return features[[row for (row,) in pieces]]
     finally:
         store.close()
 
@@ -87,18 +89,45 @@ def test_pictures_are_drawn_as_they_are_needed(tmp_path: Path) -> None:
         nonlocal drawn
         for picture in pictures(3 * BATCH):
             drawn += 1
-            yield picture
+            yield [picture]
 
     held: list[int] = []
 
-    def encode(some: list[PIL.Image.Image]) -> Tensor:
+    def encode(some: list[PIL.Image.Image]) -> tuple[Tensor, None]:
         held.append(drawn - sum(held))
-        return torch.zeros(len(some), 1, 1)
+        return torch.zeros(len(some), 1, 1), None
 
     store = FeatureCache(tmp_path, "e")
     store.get(lazily(), 3 * BATCH, encode)  # type: ignore[arg-type]
     store.close()
     assert held == [BATCH] * 3, "each batch is encoded before the next one is drawn"
+
+
+def test_media_of_several_pieces_and_of_different_lengths(tmp_path: Path) -> None:
+    """Sounds of one to three windows: features say which window they are of, lengths come back from the file too."""
+    sounds = [
+        [np.full(4 + window, 10 * medium + window, np.float32) for window in range(medium + 1)] for medium in range(3)
+    ]
+    calls: list[int] = []
+
+    def encode(windows: list[np.ndarray]) -> tuple[Tensor, Tensor]:  # type: ignore[type-arg]
+        calls.append(len(windows))
+        return torch.tensor([[[w[0]], [w[0]]] for w in windows]), torch.tensor([len(w) for w in windows])
+
+    for _ in range(2):
+        store = FeatureCache(tmp_path, "sounds")
+        features, valid, pieces = store.get([*sounds, sounds[1]], 4, encode)
+        store.close()
+        assert [features[some.start : some.stop, 1, 0].tolist() for some in pieces] == [
+            [0],
+            [10, 11],
+            [20, 21, 22],
+            [10, 11],
+        ]
+        assert valid is not None
+        assert valid.tolist() == [4, 4, 5, 4, 5, 6]
+        assert features.shape == (6, 2, 1), "what is the same stands once"
+    assert calls == [6], "all of it came from the file the second time"
 
 
 def test_damage_and_infinity_are_named(tmp_path: Path) -> None:
@@ -107,7 +136,7 @@ def test_damage_and_infinity_are_named(tmp_path: Path) -> None:
         get(tmp_path, Encoder(), pictures(1))
     store = FeatureCache(tmp_path, "f")
     with pytest.raises(IsthmusError, match="not finite in float16"):
-        store.get(pictures(1), 1, lambda some: torch.full((1, 1, 1), 1e6))
+        store.get([pictures(1)], 1, lambda some: (torch.full((1, 1, 1), 1e6), None))
     store.close()
     (tmp_path / "file").write_text("")
     with pytest.raises(IsthmusError, match="cannot be used"):

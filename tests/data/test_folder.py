@@ -158,7 +158,7 @@ def test_text_that_is_not_utf8(make: Make) -> None:
 
 
 def test_too_few_and_none(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="9 captioned images; 10 at least"):
+    with pytest.raises(BadData, match="9 captioned media; 10 at least"):
         load_split(str(make(count=9)), "train", None, {})
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadData, match=r"no captions\. Write metadata\.jsonl"):

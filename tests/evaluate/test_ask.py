@@ -10,9 +10,9 @@ import PIL.Image
 import pytest
 import tiny_run
 import torch
-from torch import Tensor
 
 from isthmus.data.packing import packs
+from isthmus.data.seen import Seen
 from isthmus.errors import BadRecipe
 from isthmus.evaluate.run import answer_batch, ask, ask_all
 from isthmus.model import compose, unfreeze
@@ -54,7 +54,7 @@ def samples(answer: str = "unlikely") -> list[Sample]:
 def test_answers_are_what_generate_gives(run: Run) -> None:
     asked = samples()
     answers = ask(run, "tiny", asked, None, seed=0)
-    seen = features(run, asked).float()
+    seen = features(run, asked)
     for number, question in enumerate(("What is this?", "Is there a dog?")):
         with torch.inference_mode():
             alone = answer_batch(run, [question] * len(asked), seen)
@@ -66,7 +66,7 @@ def taught(run: Run) -> list[Sample]:
     """Samples whose answers the model gives: it is trained on them until it all but knows them."""
     said = {"What is this?": "a red ball", "Is there a dog?": "no"}
     asked = [replace(s, turns=tuple(Turn(t.question, said[t.question], t.kind) for t in s.turns)) for s in samples()]
-    seen = features(run, asked).float()
+    seen = features(run, asked)
     objective = next_token.Objective(run.model, run.processor, asked, lambda count: seen)
     optimizer = torch.optim.Adam(unfreeze(run.model, "llm"), lr=1e-2)
     for _ in range(300):
@@ -81,7 +81,7 @@ def taught(run: Run) -> list[Sample]:
 
 def test_a_true_answer_is_found_without_generating(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = taught(run)
-    seen = features(run, asked).float()
+    seen = features(run, asked)
     truths = [turn.answer for sample in asked for turn in sample.turns]
     for number, turn in enumerate(asked[0].turns):
         with torch.inference_mode():
@@ -126,8 +126,8 @@ def test_swapped_questions_see_the_picture_of_another_sample(run: Run, monkeypat
     asked = samples()
     pictures = features(run, asked)
 
-    def named(_: Run, some: list[Sample], seen: Tensor, __: str) -> list[str]:
-        shown = [next(i for i, picture in enumerate(pictures) if torch.equal(picture, row)) for row in seen]
+    def named(_: Run, some: list[Sample], seen: Seen, __: str) -> list[str]:
+        shown = [pictures.rows.index(pieces) for pieces in seen.rows]
         return [COLOURS[shown[place]] for place, sample in enumerate(some) for _ in sample.turns]
 
     monkeypatch.setattr("isthmus.evaluate.run._answers", named)

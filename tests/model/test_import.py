@@ -265,7 +265,7 @@ def test_an_audio_models_processor_is_for_text(tmp_path: Path) -> None:
 def test_the_reader_of_instructblip_is_kept(tmp_path: Path) -> None:
     instructblip(tmp_path)
     _, my = ours(tmp_path)
-    ids, mask = my.texts([QUESTION, "is it ?"])["texts"]["image"]
+    ids, mask = my.texts([("image", QUESTION), ("image", "is it ?")])["texts"]["image"]
     assert my.reader.decode(ids[0]).startswith("[CLS]what colour")
     assert mask.sum(1).tolist() == [len(my.reader(text).input_ids) for text in (QUESTION, "is it ?")]
 

@@ -35,8 +35,8 @@ def sample(colour: str) -> Sample:
 
 def test_pictures_pick_out_their_words(run: Run) -> None:
     samples = [sample(colour) for colour in COLOURS]
-    seen = features(run, samples).float()
-    objective = Objective(run.model, run.processor, samples, lambda count: seen[:count])
+    seen = features(run, samples)
+    objective = Objective(run.model, run.processor, samples, lambda count: seen[range(min(count, len(samples)))])
     connector = run.model.connectors["image"]
     optimizer = torch.optim.Adam(connector.parameters(), lr=1e-2)
     for _ in range(60):
@@ -48,7 +48,7 @@ def test_pictures_pick_out_their_words(run: Run) -> None:
     assert tokens == len(samples) * connector.num_tokens
     words = torch.stack([mean_embedding(run, colour) for colour in COLOURS])
     with torch.no_grad():
-        soft = connector(seen)
+        soft = connector(seen.features("image")[0])
         near = (F.normalize(soft - words.mean(0), dim=-1) @ F.normalize(words - words.mean(0), dim=-1).T).amax(1)
     assert near.argmax(1).tolist() == list(range(len(COLOURS))), "the answer to yes/no is no word of the vocabulary"
     spread = (words - words.mean(0)).norm(dim=-1).mean()
@@ -64,9 +64,9 @@ def mean_embedding(run: Run, word: str) -> torch.Tensor:
 def test_a_picture_that_nothing_names_has_no_loss(run: Run) -> None:
     named = sample("red")
     unnamed = Sample("dark", named.media, named.turns[:1])
-    seen = features(run, [named, unnamed]).float()
+    seen = features(run, [named, unnamed])
     objective = Objective(run.model, run.processor, [named, sample("green"), unnamed], lambda count: seen)
-    both, alone = objective([named, unnamed], seen)[0], objective([named], seen[:1])[0]
+    both, alone = objective([named, unnamed], seen)[0], objective([named], seen[[0]])[0]
     assert alone.item() > 0
     assert torch.allclose(both, alone / 2)
     with pytest.raises(BadData, match="contrast: no sample has a turn of the kinds name"):

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from isthmus.data.seen import Seen
 from isthmus.errors import BadCheckpoint, BadRecipe, Interrupted, IsthmusError
 from isthmus.train import loop, state
 from isthmus.train.mixture import Mixture
@@ -35,9 +36,9 @@ class Toy:
         self.idle = torch.nn.Parameter(torch.zeros(2))
         self.poison, self.how, self.seen = poison, how, []  # type: ignore[var-annotated]
 
-    def __call__(self, samples: list[Sample], features: Tensor) -> tuple[Tensor, int]:
+    def __call__(self, samples: list[Sample], seen: Seen) -> tuple[Tensor, int]:
         self.seen.append([sample.id for sample in samples])
-        loss = (features.flatten(1) @ self.weight).pow(2).mean()
+        loss = (seen.features("image")[0].flatten(1) @ self.weight).pow(2).mean()
         if self.poison & {sample.id for sample in samples}:
             loss = loss * self.how if self.how == self.how else loss * float("nan")
         return loss, 1
@@ -50,7 +51,7 @@ def run(toy: Toy, folder: Path, steps: int = 12, groups: list[Any] | None = None
     features = torch.randn(12, 1, 4, generator=torch.Generator().manual_seed(1))
     stage = Stage(name="toy", train={"llm": 1.0}, data={"x": Mix()}, steps=steps, batch=2, warmup=2)
     groups = groups or [{"name": "w", "params": [toy.weight], "lr": 0.1}]
-    mixture = Mixture(SAMPLES, [Mix()] * 12, features)
+    mixture = Mixture(SAMPLES, [Mix()] * 12, Seen.of("image", features, 1))
     return loop.run_stage(stage, toy, mixture, groups, folder / "toy", console=QUIET, **options)
 
 
@@ -156,9 +157,10 @@ def test_parts_that_changed_are_noticed(tmp_path: Path) -> None:
 
 def test_the_digest_of_the_data_follows_their_features() -> None:
     features = torch.randn(12, 1, 4)
-    one, two = (Mixture(SAMPLES, [Mix()] * 12, tensor) for tensor in (features, features.clone()))
+    both = [Seen.of("image", tensor, 1) for tensor in (features, features.clone())]
+    one, two = (Mixture(SAMPLES, [Mix()] * 12, seen) for seen in both)
     assert one.digest == two.digest
-    two.features[7, 0, 2] += 1e-3
+    both[1].store["image"][7, 0, 2] += 1e-3
     assert one.digest != two.digest
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from isthmus.data import emoji
+from isthmus.data.seen import Seen
 from isthmus.errors import BadCheckpoint, BadData, BadMedia, BadRecipe, Interrupted, IsthmusError
 from isthmus.model import IsthmusModel, load
 from isthmus.train import check, mixture, run, state
@@ -237,6 +238,11 @@ def test_another_adapter_size_in_a_later_stage_is_refused(facts: dict[str, Any],
         run.train(Recipe.model_validate(facts), tmp_path / "run", console=QUIET)
 
 
+def pixels(seen: Seen) -> Tensor:
+    """Features of every picture."""
+    return seen.features("image")[0].detach()
+
+
 @pytest.mark.parametrize("how", [{"lora": 2, "lr": 1e-2}, 1e-3])
 def test_an_encoder_learns_and_later_stages_see_by_what_it_learned(
     how: Any, facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -245,7 +251,7 @@ def test_an_encoder_learns_and_later_stages_see_by_what_it_learned(
     facts["stages"] = facts["stages"][:2]
     recipe = Recipe.model_validate(facts)
     before = weights(run.composed(recipe))
-    seen: list[Tensor] = []
+    seen: list[Seen] = []
     features = run.features
     monkeypatch.setattr(run, "features", lambda *some, **more: seen.append(features(*some, **more)) or seen[-1])
     whole = run.train(recipe, tmp_path / "whole", console=QUIET)
@@ -254,11 +260,14 @@ def test_an_encoder_learns_and_later_stages_see_by_what_it_learned(
     assert any(name.startswith("encoders.") for name in changed) == (how == 1e-3)  # an adapter leaves the part as it is
     samples, _ = mixture.stage_samples(recipe.stages[1], recipe.seed)
     whole.model.eval()
-    torch.testing.assert_close(seen[0].float(), run.encode(whole, samples).detach(), atol=2e-3, rtol=2e-3)
-    assert (seen[0].float() - features(run.composed(recipe), samples).float()).abs().max() > 1e-2
+    torch.testing.assert_close(pixels(seen[0]), pixels(run.encode(whole, samples)), atol=2e-3, rtol=2e-3)
+    assert (pixels(seen[0]) - pixels(features(run.composed(recipe), samples))).abs().max() > 1e-2
     loaded, _ = load(tmp_path / "whole/model")  # the light checkpoint holds what the encoder learned
     torch.testing.assert_close(
-        run.encode(run.Run(loaded, whole.processor), samples), run.encode(whole, samples), atol=1e-5, rtol=1e-5
+        pixels(run.encode(run.Run(loaded, whole.processor), samples)),
+        pixels(run.encode(whole, samples)),
+        atol=1e-5,
+        rtol=1e-5,
     )
 
 
@@ -283,13 +292,13 @@ def test_some_features_are_as_many_as_asked_for(recipe: Recipe) -> None:
     samples, mixes = mixture.stage_samples(recipe.stages[1], recipe.seed)
     asked: list[tuple[int, bool]] = []
 
-    def encode(some: Any, learns: bool) -> Tensor:
+    def encode(some: Any, learns: bool) -> Seen:
         asked.append((len(some), learns))
-        return torch.ones(len(some), 4, 8)
+        return Seen.of("image", torch.ones(len(some), 4, 8), 4)
 
     many = mixture.Mixture(samples * 10, mixes * 10, encode=encode)
-    assert many.some(70).shape == (70, 4, 8)
-    assert many.some(10**6).shape == (len(samples) * 10, 4, 8)
+    assert pixels(many.some(70)).shape == (70, 4, 8)
+    assert pixels(many.some(10**6)).shape == (len(samples) * 10, 4, 8)
     assert all(count <= 32 and not learns for count, learns in asked)
 
 
@@ -298,7 +307,7 @@ def test_options_of_an_objective_reach_it(facts: dict[str, Any]) -> None:
     recipe = Recipe.model_validate(facts)
     done = run.composed(recipe)
     samples, _ = mixture.stage_samples(recipe.stages[0], recipe.seed)
-    features = run.features(done, samples).float()
+    features = run.features(done, samples)
     goal = run.objective(done, recipe.stages[0], samples, lambda count: features)
     assert (goal.temperature, goal.noise) == (0.05, 0.5)
     losses = [goal(samples, features)[0].item() for _ in range(2)]

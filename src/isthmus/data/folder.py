@@ -1,8 +1,8 @@
-"""A user's own folder of captioned images.
+"""A user's own folder of captioned media: images, sounds, videos, points, series, together or apart.
 
 Captions come from `metadata.jsonl` or `metadata.csv` (columns `file_name` and `text`, as Hugging Face's imagefolder),
-or from a text file beside each image (`cat.png`, `cat.txt`). An image may have several captions. Every tenth image, in
-the order of a hash of its name, is held out.
+or from a text file beside each medium (`cat.png`, `cat.txt`). A medium may have several captions. Every tenth one, in
+the order of a hash of its name, is held out. What kind of medium a file is, its ending says.
 """
 
 from __future__ import annotations
@@ -16,30 +16,37 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from isthmus import media
 from isthmus.errors import BadData, BadMedia
-from isthmus.media import load_image
-from isthmus.types import Image, Sample, Turn
+from isthmus.types import KINDS, Medium, Sample, Turn
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+ENDINGS: dict[str, tuple[str, ...]] = {
+    "image": (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pdf"),
+    "audio": (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"),
+    "video": (".mp4", ".mov", ".mkv", ".webm", ".avi"),
+    "points": (".ply", ".obj", ".las", ".laz"),
+    "series": (".csv", ".parquet"),
+}
+KIND_OF = {ending: kind for kind, endings in ENDINGS.items() for ending in endings}
 METADATA = ("metadata.jsonl", "metadata.csv")
 QUESTION = "What is this?"
-FEWEST = 10  # images
+FEWEST = 10  # media
 HOLD_OUT_EVERY = 10
 
 
 def load(folder: Path, split: str, count: int | None = None, seed: int = 0) -> list[Sample]:
-    """The folder's `train` images, or the held-out ones for any other split; `count` takes a seeded sample.
+    """The folder's `train` media, or the held-out ones for any other split; `count` takes a seeded sample.
 
-    Of a held-out image only the first caption is asked for: one answer can equal but one of several.
-    Every image is decoded once here, so that a damaged one is an error before hours of training, not in them.
+    Of a held-out medium only the first caption is asked for: one answer can equal but one of several.
+    Every medium is decoded once here, so that a damaged one is an error before hours of training, not in them.
 
     Raises:
-        BadData: no captions, a caption without its image, a path that leaves the folder, fewer than 10 images.
-        BadMedia: an image that cannot be decoded.
+        BadData: no captions, a caption without its file, a path that leaves the folder, fewer than 10 media.
+        BadMedia: a medium that cannot be decoded.
     """
     captions = read_captions(folder)
     if len(captions) < FEWEST:
-        raise BadData(f"{folder}: {len(captions)} captioned images; {FEWEST} at least, to train and to hold some out")
+        raise BadData(f"{folder}: {len(captions)} captioned media; {FEWEST} at least, to train and to hold some out")
     ranked = sorted(captions, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     held = set(ranked[::HOLD_OUT_EVERY])
     chosen = [name for name in sorted(captions) if (name in held) == (split != "train")]
@@ -48,7 +55,7 @@ def load(folder: Path, split: str, count: int | None = None, seed: int = 0) -> l
     return [
         Sample(
             f"{folder.name}/{name}",
-            (Image(inside(folder, name)),),
+            (_medium(inside(folder, name)),),
             tuple(Turn(QUESTION, caption, "name") for caption in captions[name][: None if split == "train" else 1]),
         )
         for name in chosen
@@ -56,7 +63,7 @@ def load(folder: Path, split: str, count: int | None = None, seed: int = 0) -> l
 
 
 def read_captions(folder: Path) -> dict[str, list[str]]:
-    """Path of each image below the folder -> its captions; raises what `load` does."""
+    """Path of each medium below the folder -> its captions; raises what `load` does."""
     metadata = next((name for name in METADATA if (folder / name).is_file()), None)
     rows = _beside(folder) if metadata is None else _listed(folder, metadata)
     captions: dict[str, list[str]] = {}
@@ -65,7 +72,7 @@ def read_captions(folder: Path) -> dict[str, list[str]]:
         if not isinstance(name, str) or not text:
             raise BadData(f"{where}: needs file_name and a text that is not empty, has {str(row)[:200]}")
         path = inside(folder, name)
-        key = path.relative_to(folder.resolve()).as_posix()  # one image, however its name is written
+        key = path.relative_to(folder.resolve()).as_posix()  # one medium, however its name is written
         if text not in captions.setdefault(key, []):
             captions[key].append(text)
         facts = path.stat()
@@ -113,12 +120,12 @@ def _listed(folder: Path, metadata: str) -> Iterator[tuple[str, dict[str, object
 
 
 def _beside(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
-    """Images with a text file beside them."""
-    for image in sorted(folder.rglob("*")):
-        caption = image.with_suffix(".txt")
-        if image.suffix.lower() in ENDINGS and caption.is_file():
+    """Media with a text file beside them."""
+    for file in sorted(folder.rglob("*")):
+        caption = file.with_suffix(".txt")
+        if file.suffix.lower() in KIND_OF and caption.is_file():
             text = _text(folder, str(caption.relative_to(folder)))
-            yield str(caption), {"file_name": str(image.relative_to(folder)), "text": text}
+            yield str(caption), {"file_name": str(file.relative_to(folder)), "text": text}
 
 
 def _text(folder: Path, name: str) -> str:
@@ -128,7 +135,12 @@ def _text(folder: Path, name: str) -> str:
         raise BadData(f"{folder / name}: not UTF-8 (byte {error.start}). Save it as UTF-8") from error
 
 
+def _medium(path: Path) -> Medium:
+    """The medium in a file: of the kind that its ending says, otherwise an image."""
+    return KINDS[KIND_OF.get(path.suffix.lower(), "image")](path)
+
+
 @functools.lru_cache(maxsize=100_000)
 def _decodes(path: Path, changed: int, size: int) -> None:
-    """Raises `BadMedia` unless the image decodes; asked once for each state of the file."""
-    load_image(path)
+    """Raises `BadMedia` unless the medium decodes; asked once for each state of the file."""
+    media.load(_medium(path))

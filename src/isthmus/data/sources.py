@@ -1,4 +1,4 @@
-"""Where samples come from: a data set by its name, or a folder of captioned images by its path."""
+"""Where samples come from: a data set by its name, or a folder of captioned media by its path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def problems(name: str, split: str, count: int | None, options: dict[str, Any]) 
     """
     if is_folder(name):
         for option in options:
-            yield ("options", option), "a folder of captioned images has no options"
+            yield ("options", option), "a folder of captioned media has no options"
         return
     if name not in names(SETS):
         yield (), miss("data set or folder", name, names(SETS))
@@ -41,7 +41,7 @@ def problems(name: str, split: str, count: int | None, options: dict[str, Any]) 
 
 
 def load_split(name: str, split: str, count: int | None, options: dict[str, Any], seed: int = 0) -> list[Sample]:
-    """A split of a data set by name, or of a folder of captioned images by path (any split but `train` is held out).
+    """A split of a data set by name, or of a folder of captioned media by path (any split but `train` is held out).
 
     Raises:
         BadRecipe: for a data set, split or option that does not exist.
@@ -95,9 +95,7 @@ def parts(name: str) -> tuple[str, ...]:
 
 
 def usable(sample: Sample) -> None:
-    """Raises `BadData` naming a sample that has no image or more than one, no turns, or a turn without an answer."""
-    if len(sample.media) != 1:
-        raise BadData(f"sample {sample.id}: has {len(sample.media)} images; a sample is one image and its turns")
+    """Raises `BadData` naming a sample that has no turns, or a turn without an answer."""
     if not sample.turns:
         raise BadData(f"sample {sample.id}: has no turns, so nothing in it would be learned. Leave it out")
     for turn in sample.turns:

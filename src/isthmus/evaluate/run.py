@@ -1,4 +1,4 @@
-"""Asking a model every question of a benchmark, with its picture and with another one's."""
+"""Asking a model every question of a benchmark, with its own medium and with another one's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from isthmus.data.packing import Row, collate, pack, packs
+from isthmus.data.seen import Seen
 from isthmus.errors import BadRecipe
 from isthmus.evaluate.scoring import Answer
 from isthmus.train.mixture import load_split
@@ -20,7 +20,7 @@ from isthmus.train.run import Run, features
 from isthmus.types import IGNORE_INDEX, Sample, Turn
 
 BATCH = 32  # questions generated at once
-ROWS = 8  # pictures, with all their questions, looked at in one pass
+ROWS = 8  # samples, with all their questions, looked at in one pass
 LONGEST = 24  # tokens of an answer
 Shown = dict[tuple[str, str], Sample]  # by benchmark and id: sets with different options repeat ids
 
@@ -46,8 +46,8 @@ def ask(
 ) -> list[Answer]:
     """Greedy answers to the samples' turns (of some kinds only, if given).
 
-    The questions of `swapped` samples (all, if None) are asked twice: with their picture, and with that of another
-    sample, which shows how much could be answered without looking.
+    The questions of `swapped` samples (all, if None) are asked twice: with their media, and with those of another
+    sample of the same kinds, which shows how much could be answered without looking.
     """
     asked = [replace(s, turns=tuple(t for t in s.turns if not kinds or t.kind in kinds)) for s in samples]
     asked = [sample for sample in asked if sample.turns]
@@ -56,12 +56,13 @@ def ask(
     seen = features(run, asked, benchmark)
     said = _answers(run, asked, seen, benchmark)
     rng = random.Random(f"{seed}/{benchmark}")
-    again = sorted(rng.sample(range(len(asked)), min(len(asked), swapped or len(asked))))
+    shows = [i for i, sample in enumerate(asked) if sample.media]
+    again = sorted(rng.sample(shows, min(len(shows), swapped or len(shows))))
     blind: dict[tuple[str, Turn], str] = {}
-    if len(again) > 1:
-        some, others = [asked[i] for i in again], [again[i] for i in another(len(again), rng)]
+    if others := _others(asked, again, rng):
+        some = [asked[i] for i in others]
         turns = [(sample.id, turn) for sample in some for turn in sample.turns]
-        blind = dict(zip(turns, _answers(run, some, seen[others], "swapped"), strict=True))
+        blind = dict(zip(turns, _answers(run, some, seen[others.values()], "swapped"), strict=True))
     return [
         Answer(sample.id, benchmark, turn.kind, turn.question, turn.answer, own, blind.get((sample.id, turn)))
         for (sample, turn), own in zip(((s, t) for s in asked for t in s.turns), said, strict=True)
@@ -81,12 +82,22 @@ def another(count: int, rng: random.Random) -> list[int]:
     return swapped
 
 
+def _others(asked: Sequence[Sample], again: Sequence[int], rng: random.Random) -> dict[int, int]:
+    """For each of the samples `again`, another one of them with media of the same kinds; none where it is alone."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for place in again:
+        alike.setdefault(tuple(medium.kind for medium in asked[place].media), []).append(place)
+    groups = [group for group in alike.values() if len(group) > 1]
+    found = {one: group[i] for group in groups for one, i in zip(group, another(len(group), rng), strict=True)}
+    return dict(sorted(found.items()))
+
+
 @torch.inference_mode()
-def _answers(run: Run, asked: Sequence[Sample], seen: Tensor, note: str) -> list[str]:
+def _answers(run: Run, asked: Sequence[Sample], seen: Seen, note: str) -> list[str]:
     """The greedy answer to every turn, in order.
 
     Decoding greedily gives the true answer exactly when each of its tokens is the likeliest after those before it,
-    which one pass over a picture and all its questions tells (see `data.packing`); only other answers are generated,
+    which one pass over a medium and all its questions tells (see `data.packing`); only other answers are generated,
     those of one kind together, because a batch takes as long as its longest answer.
     """
     turns = [(place, turn) for place, sample in enumerate(asked) for turn in sample.turns]
@@ -98,22 +109,23 @@ def _answers(run: Run, asked: Sequence[Sample], seen: Tensor, note: str) -> list
             if not packs(run.model):
                 right = [False] * len(turns)  # all are generated
                 break
-            rows = [pack(sample, run.processor.template) for sample in asked[start : start + ROWS]]
-            right += (some := _likeliest(run, rows, seen[start : start + ROWS].float()))
+            places = range(start, min(start + ROWS, len(asked)))
+            rows = [pack(asked[place], run.processor.template, seen.slots(place)) for place in places]
+            right += (some := _likeliest(run, rows, seen[places]))
             bar.update(task, advance=sum(some))
         said = [turn.answer for _, turn in turns]
         wrong = [place for place, agrees in enumerate(right) if not agrees]
         wrong.sort(key=lambda place: (turns[place][1].kind, len(turns[place][1].question)))
         for batch in (wrong[i : i + BATCH] for i in range(0, len(wrong), BATCH)):
             questions = [turns[place][1].question for place in batch]
-            texts = answer_batch(run, questions, seen[[turns[place][0] for place in batch]].float())
+            texts = answer_batch(run, questions, seen[[turns[place][0] for place in batch]])
             for place, text in zip(batch, texts, strict=True):
                 said[place] = text
             bar.update(task, advance=len(batch))
     return said
 
 
-def _likeliest(run: Run, rows: Sequence[Row], features_BND: Tensor) -> list[bool]:
+def _likeliest(run: Run, rows: Sequence[Row], shown: Seen) -> list[bool]:
     """For each turn of the rows, whether its answer is what greedy decoding gives.
 
     As in the loss, the head runs only at the positions before supervised tokens; S is their number.
@@ -121,21 +133,22 @@ def _likeliest(run: Run, rows: Sequence[Row], features_BND: Tensor) -> list[bool
     batch = collate(rows, pad=0)
     labels_BT = batch["labels"][:, 1:]
     seen = {key: batch[key] for key in ("input_ids", "attention_mask", "position_ids")}
-    hidden_BTD = run.model.hidden(features={"image": features_BND}, **seen)
+    hidden_BTD = run.model.hidden(**seen, **shown.inputs())
     keep = labels_BT != IGNORE_INDEX
     agrees_S = run.model.get_output_embeddings()(hidden_BTD[:, :-1][keep]).argmax(-1) == labels_BT[keep]
     lengths = [len(run.processor.template.answer(turn.answer)) for row in rows for turn in row.sample.turns]
     return [bool(own.all()) for own in agrees_S.split(lengths)]
 
 
-def answer_batch(run: Run, questions: Sequence[str], features_BND: Tensor) -> list[str]:
-    """Greedy answers to one question for each picture's features."""
+def answer_batch(run: Run, questions: Sequence[str], seen: Seen) -> list[str]:
+    """Greedy answers to one question about what each sample shows."""
     template = run.processor.template
-    rows = [template.prefix(["image"]) + template.question(question) for question in questions]
+    rows = [template.prefix(seen.slots(i)) + template.question(question) for i, question in enumerate(questions)]
     length = max(map(len, rows))
     ids = torch.tensor([[0] * (length - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    own = {"features": {"image": features_BND}, **run.processor.texts(questions)}
+    read = run.processor.texts((kind, question) for i, question in enumerate(questions) for kind, _ in seen.slots(i))
+    own = seen.inputs() | read
     out: Any = run.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=LONGEST, do_sample=False, **own)
     start = 1 if run.model.config.is_encoder_decoder else length
     return [run.processor.decode(row[start:]) for row in out]

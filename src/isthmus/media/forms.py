@@ -159,11 +159,13 @@ class Signal:
 Decoded = PIL.Image.Image | Sound | Clip | Cloud | Signal
 
 
-def key(decoded: Decoded) -> bytes:
+def key(decoded: Decoded | npt.NDArray[Any]) -> bytes:
     """What makes two decoded media the same to an encoder: a hash over form, shapes, types and every byte."""
     digest = hashlib.sha256()
     if isinstance(decoded, PIL.Image.Image):
         digest.update(f"{decoded.mode}/{decoded.size}/".encode() + decoded.tobytes())
+    elif isinstance(decoded, np.ndarray):
+        digest.update(f"{decoded.dtype}/{decoded.shape}/".encode() + decoded.tobytes())
     else:
         _digest(decoded, digest)
     return digest.digest()[:16]

@@ -65,6 +65,16 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """
         return encoding.encode(self.config, kind, self.encoders[kind], media, valid)
 
+    def real(self, kind: str, count: int, valid: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Which of `count` features hold something [K, N], and which soft tokens of them [K, M]; None where all do.
+
+        `valid` [K] says how many units of each piece are no padding.
+        """
+        if valid is None:
+            return None, None
+        kept, connect = encoding.kept(self.config, kind, valid), self.connectors[kind]
+        return torch.arange(count, device=valid.device) < kept.unsqueeze(1), connect.keep(kept)  # type: ignore[operator]
+
     def read(
         self,
         input_ids: Tensor,
@@ -87,11 +97,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             connect: Any = self.connectors[kind]
             slots = input_ids == token
             own, text = features.get(kind, x.new_zeros(0, 1, 1)), texts.get(kind) if texts else None
-            mask = keep = None
-            if kind in valid:
-                kept = encoding.kept(self.config, kind, valid[kind])
-                mask = torch.arange(own.shape[1], device=own.device) < kept.unsqueeze(1)
-                keep = connect.keep(kept)
+            mask, keep = self.real(kind, own.shape[1], valid.get(kind))
             soft = connect(own, text, mask) if kind in features else x.new_zeros(0, connect.num_tokens, x.shape[-1])
             x = merge(x, soft, slots, kind, keep)
             if (seen := connect.look(own, slots, text, mask)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,13 +159,8 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             "input_ids": torch.tensor([[self.pad] * n + row for n, row in zip(fill, rows, strict=True)]),
             "attention_mask": torch.tensor([[0] * n + [1] * len(row) for n, row in zip(fill, rows, strict=True)]),
         }
-        asked: dict[str, list[str]] = {}
-        for (message, medium), pieces in zip(given, slots, strict=True):
-            asked.setdefault(_kind(medium), []).extend([message.text] * len(pieces))
-        texts = {
-            kind: pair for kind, some in asked.items() for pair in self.texts(some, kind).get("texts", {}).values()
-        }
-        return batch | media | ({"texts": texts} if texts else {})
+        said = [(kind, m.text) for (m, _), pieces in zip(given, slots, strict=True) for kind, _ in pieces]
+        return batch | media | self.texts(said)
 
     def prepare(self, media: Sequence[Any]) -> tuple[dict[str, Any], list[list[tuple[str, int]]]]:
         """Media as a model takes them: `media` and `valid` by kind; and of each medium its pieces' kinds and slots.
@@ -179,33 +174,42 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         valid: dict[str, Tensor] = {}
         counts: dict[str, Iterator[list[int]]] = {}
         for kind in dict.fromkeys(kinds):
-            own = [medium for medium, its in zip(media, kinds, strict=True) if its == kind]
-            if kind == "image":
-                values[kind], pieces = self.preprocess(own), [[self.tokens[kind]]] * len(own)
-            else:
-                values[kind], length, pieces = self._pieces(kind, own)
-                valid |= {} if length is None else {kind: length}
-            counts[kind] = iter(pieces)
+            arrays = [self.arrays(medium) for medium, its in zip(media, kinds, strict=True) if its == kind]
+            values[kind], length = self.stack(kind, [one for some in arrays for one in some])
+            each = iter(self.counts(kind, len(values[kind]), length))
+            counts[kind] = iter([[next(each) for _ in some] for some in arrays])
+            valid |= {} if length is None else {kind: length}
         slots = [[(kind, count) for count in next(counts[kind])] for kind in kinds]
         return ({"media": values} if values else {}) | ({"valid": valid} if valid else {}), slots
 
-    def _pieces(self, kind: str, media: Sequence[Any]) -> tuple[Tensor, Tensor | None, list[list[int]]]:
-        """Prepared pieces [K, ...] of media of one kind, their lengths [K] if these matter, and slots of each."""
-        arrays = [self._arrays(kind, medium) for medium in media]
-        config: Any = SimpleNamespace(encoders=self.encoders)
-        setattr(config, f"{kind}_config", SimpleNamespace(**self.encoders[kind]["config"]))
-        values, valid = encoding.prepare(config, kind, self.readers[kind], [one for some in arrays for one in some])
-        counts = iter([self.tokens[kind]] * len(values))
-        if not hasattr(encoding.module(config, kind), "kept"):
-            valid = None
-        if valid is not None:
-            table = self.slots.get(kind, [])
-            kept = encoding.kept(config, kind, valid).tolist()
-            counts = iter([table[features - 1] if table else self.tokens[kind] for features in kept])
-        return values, valid, [[next(counts) for _ in some] for some in arrays]
+    def stack(self, kind: str, arrays: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
+        """Pieces of one kind as the encoder takes them [K, ...], and how many units of each are real [K], if that
+        matters."""
+        if kind == "image":
+            return self.preprocess(arrays), None
+        values, valid = encoding.prepare(self._config(kind), kind, self.readers[kind], arrays)
+        return values, valid if hasattr(encoding.module(self._config(kind), kind), "kept") else None
 
-    def _arrays(self, kind: str, medium: Any) -> list[Any]:
-        """What a medium's encoder is given of it: one array, or several of a medium that is longer than it takes."""
+    def counts(self, kind: str, pieces: int, valid: Tensor | None) -> list[int]:
+        """How many slots each of so many pieces takes, of which `valid` [K] units are real."""
+        if valid is None or not (table := self.slots.get(kind)):
+            return [self.tokens[kind]] * pieces
+        return [table[features - 1] for features in encoding.kept(self._config(kind), kind, valid).tolist()]
+
+    def _config(self, kind: str) -> Any:
+        """What the model's configuration says of one encoder."""
+        own = {f"{kind}_config": SimpleNamespace(**self.encoders[kind]["config"])}
+        return SimpleNamespace(encoders=self.encoders, **own)
+
+    def arrays(self, medium: Any) -> list[Any]:
+        """What a medium's encoder is given of it: one array or picture, or several of one that is longer than it takes.
+
+        Raises `BadMedia` for a medium that cannot be decoded.
+        """
+        if (kind := _kind(medium)) == "image":
+            return [load(medium) if isinstance(medium, Image) else load_image(medium)]
+        if kind not in self.encoders:
+            raise BadData(f"this model takes {', '.join(self.placeholders) or 'no media'}, not {kind}")
         facts = self.encoders[kind]
         module = find("isthmus.encoders", facts["name"])
         if kind == "audio":
@@ -222,15 +226,23 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             return [np.concatenate([cloud.xyz, cloud.colours], 1) if wants > 3 else cloud.xyz]
         return [load(medium).even().values]
 
-    def texts(self, instructions: Sequence[str], kind: str = "image") -> dict[str, Any]:
-        """What connectors read beside each medium: `texts` {kind: (ids, mask)}, each [N, L]; nothing if none reads."""
-        if kind not in self.reads:
-            return {}
+    def texts(self, asked: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """What connectors read beside media: `texts` {kind: (ids, mask)}, each [K, L]; nothing if none reads.
+
+        `asked` gives each piece's kind and instruction, in reading order.
+        """
+        said: dict[str, list[str]] = {}
+        for kind, text in asked:
+            if kind in self.reads:
+                said.setdefault(kind, []).append(text)
+        return {"texts": {kind: self._read(some) for kind, some in said.items()}} if said else {}
+
+    def _read(self, instructions: Sequence[str]) -> tuple[Tensor, Tensor]:
         rows = [self.reader(text).input_ids if self.reader else self.template.plain(text) for text in instructions]
         length = max([1, *map(len, rows)])  # of an empty instruction one token, masked
         ids = torch.tensor([row + [self.pad] * (length - len(row)) for row in rows], dtype=torch.long)
         mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
-        return {"texts": {kind: (ids, mask)}}
+        return ids, mask
 
     def _check(self, conversations: Sequence[Sequence[Message]]) -> None:
         """Raises `BadData` for conversations that are none, before anything in them is decoded."""
@@ -277,7 +289,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             raise BadData(
                 f"this model takes {kinds}, which the processor cannot prepare yet. Give `media` to the model"
             )
-        pictures = [load(image) if isinstance(image, Image) else load_image(image) for image in images]
+        pictures = [picture for image in images for picture in self.arrays(image)]
         made = self.image_processor(pictures, return_tensors="pt")
         if "aspect_ratio_ids" in made:  # all pictures are one row's to it
             return mllama.pack(made.pixel_values[0], made.aspect_ratio_ids[0])

@@ -13,16 +13,18 @@ from rich.text import Text
 from torch import Tensor
 
 from isthmus.data.packing import Row, Template, pack
+from isthmus.data.seen import Seen
 from isthmus.errors import MergeError
 from isthmus.model import describe
 from isthmus.train.loop import all_learn
-from isthmus.train.mixture import Mixture, check_benchmarks, stage_samples
+from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.order import Order
 from isthmus.train.recipe import Mix, Recipe, Stage
 from isthmus.train.run import Run, composed, encode, features, group, learns_to_see, objective
 from isthmus.types import IGNORE_INDEX
 
 LIBRARIES = 0.45e9  # bytes: Python with torch and transformers, measured
+NAMES = {"image": "images", "audio": "sounds", "video": "clips", "points": "clouds"}  # pieces of a kind
 BACKWARD = 1.5  # memory of a backward pass, and what the allocator does not give back, over the activations
 
 
@@ -44,8 +46,7 @@ def check(recipe: Recipe, console: Console) -> None:
         BadRecipe, BadData, BadMedia, UnknownName, PartUnavailable: whatever would stop the run at its start.
         MergeError: when placeholders and soft tokens differ in number.
     """
-    data = [stage_samples(stage, recipe.seed) for stage in recipe.stages]
-    check_benchmarks(recipe.evaluate, recipe.seed)
+    data = read_data(recipe)
     run = composed(recipe)
     console.print(describe(run.model), markup=False, highlight=False, soft_wrap=True)
     for number, (stage, (samples, mixes)) in enumerate(zip(recipe.stages, data, strict=True), 1):
@@ -67,29 +68,29 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     epoch = range(-(-len(lengths) // stage.batch))
     largest = max((order[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
     batch = mixture.pick(largest, random.Random(seed))
-    adapted = {*model.config.adapters, *model.config.trained}  # by this stage or one before, so nothing to be kept
+    adapted = {*model.config.adapters, *model.config.trained} - {"llm"}  # by this stage or before: not to be kept
     with torch.no_grad():
-        seen = (encode if "image.encoder" in adapted else features)(run, batch)
+        seen = (encode if adapted else features)(run, batch)
     learns = learns_to_see(stage)
-    rows = [pack(sample, run.processor.template) for sample in batch]
+    rows = [pack(sample, run.processor.template, seen.slots(place)) for place, sample in enumerate(batch)]
     _say(console, "merge", _merged(run, rows, seen))
-    goal = objective(run, stage, mixture.samples, lambda count: seen.float())
+    goal = objective(run, stage, mixture.samples, lambda count: seen)
     model.train()
     with activations(model) as kept:
-        loss, tokens = goal(batch, encode(run, batch, learns) if learns else seen.float())
+        loss, tokens = goal(batch, encode(run, batch, learns) if learns else seen)
     reached = torch.autograd.grad(loss, [w for part in groups for w in part["params"]], allow_unused=True)
     gradients = iter(reached)
     all_learn(stage, {part["name"]: [next(gradients) for _ in part["params"]] for part in groups})
     if tokens == sum(len(row.ids) for row in rows):  # the objective reads these rows
-        first = mixture.pick(order[0][:1], random.Random(seed))[0]
-        console.print(marked(pack(first, run.processor.template), run.processor.template), soft_wrap=True)
+        console.print(marked(rows[0], run.processor.template), soft_wrap=True)
         _say(console, "tokens", f"{tokens:,} a step at most, {_supervised(rows):,} of them supervised")
     else:
         _say(console, "tokens", f"{tokens:,} soft tokens a step; no text goes through the LLM")
     _say(console, "loss", f"{loss.item():.3f} on this batch, before training")
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     learned = sum(w.numel() * w.element_size() for part in groups for w in part["params"])
-    stored = 0 if learns else seen[0].numel() * seen.element_size() * len(mixture.samples)
+    own = sum(some.numel() * 2 for some in seen.store.values())  # as float16
+    stored = 0 if learns else own * len(mixture.samples) // len(batch)
     facts = {"weights": weights, "gradients": learned, "moments": 2 * learned, "activations": sum(kept.values())}
     facts |= {"backward": BACKWARD * facts["activations"], "features": stored, "libraries": LIBRARIES}
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in facts.items())
@@ -123,16 +124,24 @@ def _runs(row: Row, kinds: dict[int, str]) -> Iterator[tuple[int, int]]:
             start = end
 
 
-def _merged(run: Run, rows: Sequence[Row], seen: Tensor) -> str:
-    """Placeholders in the text and soft tokens out of the connector, which must agree."""
+def _merged(run: Run, rows: Sequence[Row], seen: Seen) -> str:
+    """Placeholders in the text and soft tokens out of the connectors, which must agree for each kind of media."""
     run.model.eval()
-    with torch.no_grad():
-        soft = run.model.connectors["image"](seen.float())
-    slots = sum(row.ids.count(token) for row in rows for token in run.processor.template.placeholders.values())
-    made = soft.shape[0] * soft.shape[1]
-    if slots != made:
-        raise MergeError(f"{slots} placeholders in the text, {made} soft tokens ({soft.shape[0]} x {soft.shape[1]})")
-    return f"{slots} placeholders = {made} soft tokens ({soft.shape[0]} images x {soft.shape[1]}, D={soft.shape[2]})"
+    said = []
+    for kind in seen.kinds:
+        features, valid = seen.features(kind)
+        mask, keep = run.model.real(kind, features.shape[1], valid)
+        _, owners = seen.places(kind)
+        read = run.processor.texts((kind, rows[owner].sample.turns[0].question) for owner in owners)
+        with torch.no_grad():
+            soft = run.model.connectors[kind](features, read.get("texts", {}).get(kind), mask)
+        slots = sum(row.ids.count(run.processor.placeholders[kind]) for row in rows)
+        made = soft.shape[0] * soft.shape[1] if keep is None else int(keep.sum())
+        each = f"{soft.shape[0]} {NAMES.get(kind, kind)} x {'at most ' if keep is not None else ''}{soft.shape[1]}"
+        if slots != made:
+            raise MergeError(f"{kind}: {slots} placeholders in the text, {made} soft tokens ({each})")
+        said.append(f"{slots} placeholders = {made} soft tokens ({each}, D={soft.shape[2]})")
+    return "; ".join(said) or "no media"
 
 
 @contextmanager

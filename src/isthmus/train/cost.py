@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 import re
 import tempfile
@@ -19,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.errors import BadRecipe, Interrupted
-from isthmus.media import picture
+from isthmus.model import encoding
 from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, stage_samples
 from isthmus.train.order import Order
@@ -73,7 +74,7 @@ def cost(recipe: Recipe, *, timed: bool, console: Console) -> Cost:
             found.left_out[stage.name] = str(error)
             continue
         found.parameters |= {part["name"]: sum(weight.numel() for weight in part["params"]) for part in groups}
-        found.slots, found.memory = tokens(run, mixture.some(1).shape[1])
+        found.slots, found.memory = tokens(run)
         run.model.train()
         found.flops[stage.name] = step_flops(goal, mixture, stage, recipe.seed)
         if timed:
@@ -81,9 +82,12 @@ def cost(recipe: Recipe, *, timed: bool, console: Console) -> Cost:
     return found
 
 
-def tokens(run: Run, count: int) -> tuple[int, int]:
-    """Slots of a picture in the text, and soft tokens (of `count` features) beside it, for layers in the LLM."""
-    connector = run.model.connectors["image"]
+def tokens(run: Run) -> tuple[int, int]:
+    """Slots of a medium in the text, and soft tokens beside it for layers in the LLM; of the first kind there is."""
+    if not (kinds := list(run.model.connectors)):
+        return 0, 0
+    connector = run.model.connectors[kinds[0]]
+    count = math.prod(encoding.grid(run.model.config, kinds[0]))
     made = count if connector.soft is None else connector.soft.num_tokens
     return connector.num_tokens, made if made > connector.num_tokens else 0
 
@@ -126,18 +130,26 @@ def _step_seconds(goal: Any, mixture: Mixture, groups: list[dict[str, Any]], sta
 
 @torch.inference_mode()
 def first_token(run: Run, sample: Sample) -> tuple[float, float]:
-    """Median seconds until the first token of an answer about one picture: from its features, and from the picture
-    itself (decoded already; preprocessing and encoder are then part of it). One question, batch 1."""
-    shown, question, template = picture(sample.media[0]), sample.turns[0].question, run.processor.template
-    ids = torch.tensor([template.prefix(["image"]) + template.question(question)])
-    own = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **run.processor.texts([question])}
-    seen = run.model.encode("image", run.processor.preprocess([shown]))
+    """Median seconds until the first token of an answer about a sample's media: from their features, and from the media
+    themselves (decoded already; preprocessing and encoder are then part of it). One question, batch 1."""
+    question, processor = sample.turns[0].question, run.processor
+    arrays = [(medium.kind, processor.arrays(medium)) for medium in sample.media]
+    seen = encode(run, [sample])
+    ids = torch.tensor([processor.template.prefix(seen.slots(0)) + processor.template.question(question)])
+    own = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    own |= processor.texts((kind, question) for kind, _ in seen.slots(0))
 
-    def answer(**media: Any) -> None:
-        run.model.generate(**own, **media, max_new_tokens=1, do_sample=False)
+    def answer(inputs: dict[str, Any]) -> None:
+        run.model.generate(**own, **inputs, max_new_tokens=1, do_sample=False)
 
-    from_features = _median(lambda: answer(features={"image": seen}))
-    return from_features, _median(lambda: answer(media={"image": run.processor.preprocess([shown])}))
+    def prepared() -> dict[str, Any]:
+        each = {kind: [one for its, some in arrays if its == kind for one in some] for kind, _ in arrays}
+        made = {kind: processor.stack(kind, some) for kind, some in each.items()}
+        valid = {kind: length for kind, (_, length) in made.items() if length is not None}
+        return {"media": {kind: values for kind, (values, _) in made.items()}} | ({"valid": valid} if valid else {})
+
+    from_features = _median(lambda: answer(seen.inputs()))
+    return from_features, _median(lambda: answer(prepared()))
 
 
 def _median(work: Callable[[], None]) -> float:

@@ -5,38 +5,38 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from isthmus.data.features import BATCH
+from isthmus.data.seen import Seen, spread
 from isthmus.data.sources import load_split
 from isthmus.errors import BadData, BadRecipe
-from isthmus.media import picture
+from isthmus.media import load
 from isthmus.media.forms import key
 from isthmus.registry import miss
-from isthmus.train.recipe import Check, Mix, Stage
+from isthmus.train.recipe import Check, Mix, Parts, Recipe, Stage
 from isthmus.types import Medium, Sample
 
-__all__ = ["Mixture", "check_benchmarks", "load_split", "pick", "stage_samples"]
+__all__ = ["Mixture", "check_benchmarks", "load_split", "pick", "read_data", "stage_samples"]
 
 LOOK = 200  # samples in which every kind of question of a data set is met
 
 
 @dataclass
 class Mixture:
-    """Samples, for each its `Mix`, and what an encoder makes of their pictures.
+    """Samples, for each its `Mix`, and what encoders make of their media.
 
-    A frozen encoder's `features` [n, F, D] were computed once. One that learns has none to keep: `encode` draws and
-    encodes a batch's pictures in every step, and gradients reach the encoder through what it returns.
+    Frozen encoders' `features` were computed once. One that learns has none to keep: `encode` makes and encodes a
+    batch's media in every step, and gradients reach the encoder through what it returns.
     """
 
     samples: list[Sample]
     mixes: list[Mix]
-    features: Tensor | None = None
-    encode: Callable[[Sequence[Sample], bool], Tensor] | None = None  # samples, whether the encoder learns from them
+    features: Seen | None = None
+    encode: Callable[[Sequence[Sample], bool], Seen] | None = None  # samples, whether the encoder learns from them
 
     @property
     def lengths(self) -> list[int]:
@@ -47,31 +47,34 @@ class Mixture:
     def digest(self) -> str:
         """Stands for the samples, their order and their features: a resumed stage must find the same.
 
-        Features tell of pictures, preprocessing and encoder alike, and cost a tenth of a second for 1,800 pictures.
-        Without them, the pictures themselves stand for these, or what describes a drawing in full.
+        Features tell of media, preprocessing and encoder alike, and cost a tenth of a second for 1,800 pictures.
+        Without them, the media themselves stand for these, or what describes a made one in full.
         """
         facts = [(sample.id, sample.turns) for sample in self.samples]
         if self.features is None:
-            pictures = [_picture(medium) for sample in self.samples for medium in sample.media]
-            return hashlib.sha256(repr((facts, pictures)).encode()).hexdigest()
-        digest = hashlib.sha256(repr((facts, self.features.shape, self.features.dtype)).encode())
-        digest.update(self.features.contiguous().numpy().data)
+            media = [_stands_for(medium) for sample in self.samples for medium in sample.media]
+            return hashlib.sha256(repr((facts, media)).encode()).hexdigest()
+        shapes = [(kind, own.shape, own.dtype) for kind, own in self.features.store.items()]
+        digest = hashlib.sha256(repr((facts, self.features.rows, shapes)).encode())
+        for own in (*self.features.store.values(), *self.features.valid.values()):
+            digest.update(own.contiguous().numpy().data)
         return digest.hexdigest()
 
-    def batch(self, indices: Sequence[int], rng: random.Random) -> tuple[list[Sample], Tensor]:
-        """The samples with the turns of this step, and their features in float32."""
+    def batch(self, indices: Sequence[int], rng: random.Random) -> tuple[list[Sample], Seen]:
+        """The samples with the turns of this step, and what they show."""
         return self.pick(indices, rng), self._seen(indices, learns=True)
 
     @torch.no_grad()
-    def some(self, count: int) -> Tensor:
-        """Features of `count` samples (all, if there are not as many), evenly spread, in float32."""
-        among = len(self.samples)
-        spread = [place * among // count for place in range(count)] if count < among else list(range(among))
-        return torch.cat([self._seen(spread[i : i + BATCH], learns=False) for i in range(0, len(spread), BATCH)])
-
-    def _seen(self, indices: Sequence[int], learns: bool) -> Tensor:
+    def some(self, count: int) -> Seen:
+        """What `count` samples show (all, if there are not as many), evenly spread."""
+        chosen = spread(count, len(self.samples))
         if self.features is not None:
-            return self.features[list(indices)].float()
+            return self.features[chosen]
+        return Seen.joined([self._seen(chosen[i : i + BATCH], learns=False) for i in range(0, len(chosen), BATCH)])
+
+    def _seen(self, indices: Sequence[int], learns: bool) -> Seen:
+        if self.features is not None:
+            return self.features[indices]
         assert self.encode is not None, "a mixture has features or a way to make them"
         return self.encode([self.samples[i] for i in indices], learns)
 
@@ -80,8 +83,9 @@ class Mixture:
         return [pick(self.samples[i], self.mixes[i].turns, self.mixes[i].first, rng) for i in indices]
 
 
-def _picture(medium: Medium) -> str | bytes:
-    return repr(medium.source) if dataclasses.is_dataclass(medium.source) else key(picture(medium))
+def _stands_for(medium: Medium) -> str | bytes:
+    """A medium that is described in full, or all of its content."""
+    return repr(medium) if dataclasses.is_dataclass(medium.source) else key(load(medium))
 
 
 def pick(sample: Sample, turns: int, first: bool, rng: random.Random) -> Sample:
@@ -104,18 +108,38 @@ def stage_samples(stage: Stage, seed: int) -> tuple[list[Sample], list[Mix]]:
     return samples, mixes
 
 
-def check_benchmarks(checks: Mapping[str, Check], seed: int) -> None:
+def read_data(recipe: Recipe) -> list[tuple[list[Sample], list[Mix]]]:
+    """The samples of every stage, as `stage_samples` gives them; those of the benchmarks are tried too.
+
+    Raises `BadRecipe` and `BadData` for whatever would stop the run at its start, such as media that the model does not
+    take.
+    """
+    data = [stage_samples(stage, recipe.seed) for stage in recipe.stages]
+    for stage, (samples, _) in zip(recipe.stages, data, strict=True):
+        _takes(recipe.model, stage.name, samples)
+    check_benchmarks(recipe.evaluate, recipe.seed, recipe.model)
+    return data
+
+
+def _takes(model: Parts, title: str, samples: Iterable[Sample]) -> None:
+    for sample in samples:
+        if unknown := {medium.kind for medium in sample.media} - model.senses.keys():
+            takes = ", ".join(model.senses) or "no media"
+            raise BadRecipe(f"{title}: sample {sample.id} holds {', '.join(unknown)}, and the model takes {takes}")
+
+
+def check_benchmarks(checks: Mapping[str, Check], seed: int, model: Parts | None = None) -> None:
     """Load the samples of every benchmark as the evaluation will, so that it fails before a training and not after.
 
     Raises `BadRecipe` and `BadData` naming the benchmark: options and splits that do not exist, kinds of question that
-    its data set does not have, or none of them among the samples taken.
+    its data set does not have, or none of them among the samples taken, or media that `model` does not take.
     """
     for title, check in checks.items():
         try:
-            wanted, drawn = check.kinds or [], _kinds(check, check.count, seed)
+            wanted, drawn = check.kinds or [], _kinds(check, check.count, seed, model)
             known = drawn
             if not drawn.issuperset(wanted) and check.count is not None:  # a small draw may lack a kind that exists
-                known = drawn | _kinds(check, max(check.count, LOOK), seed)
+                known = drawn | _kinds(check, max(check.count, LOOK), seed, model)
             for kind in wanted:
                 if kind not in known:
                     raise BadRecipe(f"kinds: {miss('kind of question', kind, sorted(known))}")
@@ -125,6 +149,8 @@ def check_benchmarks(checks: Mapping[str, Check], seed: int) -> None:
             raise type(error)(f"evaluate.{title}: {error}") from error
 
 
-def _kinds(check: Check, count: int | None, seed: int) -> set[str]:
+def _kinds(check: Check, count: int | None, seed: int, model: Parts | None) -> set[str]:
     samples = load_split(check.data, check.split, count, check.options, seed + 1)  # the evaluation's seed
+    if model:
+        _takes(model, check.data, samples)
     return {turn.kind for sample in samples for turn in sample.turns}

@@ -18,13 +18,13 @@ from isthmus.data import sources
 from isthmus.errors import BadRecipe
 from isthmus.options import problems
 from isthmus.registry import find, miss, names
+from isthmus.types import KINDS
 
 Name = Annotated[str, Field(pattern=r"^\w[\w .-]*$")]  # it becomes a folder's name
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Place = tuple[str | int, ...]  # the keys that lead to a value
 CONNECTORS = "isthmus.connectors"
 OBJECTIVE = ("self", "model", "processor", "samples", "some")  # what every objective takes; the rest are options
-TRAINABLE = ("llm", "image.connector", "image.encoder")
 
 
 class Strict(BaseModel):
@@ -34,12 +34,16 @@ class Strict(BaseModel):
 
 
 class Bridge(Strict):
-    """How one kind of media reaches the LLM; the connector's own options (`tokens`, ...) stand beside these keys."""
+    """How one kind of media reaches the LLM; the connector's own options (`tokens`, ...) stand beside these keys.
+
+    `frames` are those of a clip that an encoder of pictures sees.
+    """
 
     encoder: str
     connector: str
     part: str | None = None
     size: int | None = Field(default=None, gt=0)
+    frames: int | None = Field(default=None, gt=0)
 
 
 @functools.cache
@@ -59,11 +63,28 @@ def _with_options(value: Any, otherwise: Any) -> Bridge:
     return bridge(str(value.get("connector"))).model_validate(value) if isinstance(value, dict) else otherwise(value)
 
 
+Sense = Annotated[SerializeAsAny[Bridge], WrapValidator(_with_options)]
+
+
 class Parts(Strict):
-    """What is composed."""
+    """What is composed: an LLM, and how each kind of media that it takes reaches it."""
 
     llm: str
-    image: Annotated[SerializeAsAny[Bridge], WrapValidator(_with_options)]
+    image: Sense | None = None
+    audio: Sense | None = None
+    video: Sense | None = None
+    points: Sense | None = None
+    series: Sense | None = None
+
+    @property
+    def senses(self) -> dict[str, Bridge]:
+        """Kind of media -> its encoder and connector, for those that the model takes."""
+        return {kind: own for kind in KINDS if (own := getattr(self, kind)) is not None}
+
+    @property
+    def trainable(self) -> list[str]:
+        """What a stage can train."""
+        return ["llm", *(f"{kind}.{part}" for kind in self.senses for part in ("connector", "encoder"))]
 
 
 class Lora(Strict):
@@ -111,7 +132,7 @@ class Stage(Strict):
 class Check(Strict):
     """One benchmark of the evaluation: a data set's split, and how many of its samples.
 
-    `swapped` samples (all, if not given) are asked a second time with the picture of another one.
+    `swapped` samples (all, if not given) are asked a second time with the media of another one.
     """
 
     data: str
@@ -185,10 +206,10 @@ def load_recipe(name: str | os.PathLike[str], changes: Sequence[str] | None = No
 
 def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
     """What the types cannot say: names that do not exist, and options that a data set does not have."""
-    for key in ("encoder", "connector"):
-        name = getattr(recipe.model.image, key)
-        if name not in (known := names(f"isthmus.{key}s")):
-            yield ("model", "image", key), miss(key, name, known)
+    for kind, own in recipe.model.senses.items():
+        for key, name in (("encoder", own.encoder), ("connector", own.connector)):
+            if name not in (known := names(f"isthmus.{key}s")):
+                yield ("model", kind, key), miss(key, name, known)
     stages = [stage.name for stage in recipe.stages]
     for number, stage in enumerate(recipe.stages):
         here: Place = ("stages", number)
@@ -201,8 +222,8 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
             for key, what in problems(stage.objective, build, OBJECTIVE, stage.options):
                 yield (*here, "options", key), what
         for where, how in stage.train.items():
-            if where not in TRAINABLE:
-                yield (*here, "train", where), miss("part that can be trained", where, TRAINABLE)
+            if where not in recipe.model.trainable:
+                yield (*here, "train", where), miss("part that can be trained", where, recipe.model.trainable)
             elif where.endswith("connector") and isinstance(how, Lora):
                 yield (*here, "train", where), "a connector is trained whole: give its learning rate"
         for name, mix in stage.data.items():

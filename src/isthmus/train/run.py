@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +19,14 @@ from rich.progress import track
 from torch import Tensor
 
 from isthmus.data.features import FeatureCache
+from isthmus.data.seen import Piece, Seen
 from isthmus.errors import BadRecipe, Interrupted, IsthmusError
-from isthmus.media import picture
 from isthmus.model import add_lora, compose, part, save_trained, unfreeze
 from isthmus.options import checked
 from isthmus.parts import cache
 from isthmus.registry import find
 from isthmus.train.loop import run_stage
-from isthmus.train.mixture import Mixture, check_benchmarks, stage_samples
+from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.recipe import OBJECTIVE, Lora, Recipe, Stage
 from isthmus.train.state import Progressed
 from isthmus.types import Sample
@@ -50,8 +51,11 @@ class Run:
 
 def composed(recipe: Recipe) -> Run:
     """The recipe's parts put together, untrained."""
-    image = {key: value for key, value in recipe.model.image.model_dump().items() if value is not None}
-    return Run(*compose(llm=recipe.model.llm, image=image, seed=recipe.seed))
+    senses = {
+        kind: {key: value for key, value in own.model_dump().items() if value is not None}
+        for kind, own in recipe.model.senses.items()
+    }
+    return Run(*compose(llm=recipe.model.llm, **({"image": None} | senses), seed=recipe.seed))
 
 
 def train(recipe: Recipe, folder: Path, *, resume: bool = False, command: str = "", console: Console) -> Run:
@@ -77,8 +81,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, command: str = 
 
 
 def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: Console) -> Run:
-    data = [stage_samples(stage, recipe.seed) for stage in recipe.stages]  # bad data stop the run before it begins
-    check_benchmarks(recipe.evaluate, recipe.seed)
+    data = read_data(recipe)  # bad data stop the run before it begins
     run = composed(recipe)
     parts = [facts["sha256"] for _, facts in sorted(run.model.config.parts.items())]
     mixture: Mixture | None = None
@@ -143,8 +146,8 @@ def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
     return {"name": where, "params": unfreeze(model, where), "lr": how}
 
 
-def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[[int], Tensor]) -> Any:
-    """The stage's objective for these samples; `some` gives the features of so many of them."""
+def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[[int], Seen]) -> Any:
+    """The stage's objective for these samples; `some` gives what so many of them show."""
     build = find("isthmus.train.objectives", stage.objective).Objective
     return build(run.model, run.processor, samples, some, **checked(build.__init__, OBJECTIVE, stage.options))
 
@@ -154,37 +157,60 @@ def learns_to_see(stage: Stage) -> bool:
     return any(where.endswith(".encoder") for where in stage.train)
 
 
-def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Tensor:
-    """Features [n, F, D] of the samples' image, computed anew; without `learns`, dropout is off.
+def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
+    """What the samples show, encoded anew; without `learns`, dropout is off.
 
-    Raises `BadMedia` for an image that cannot be decoded.
+    Raises `BadMedia` for a medium that cannot be decoded.
     """
-    run.model.encoders["image"].train(run.model.training and learns)
-    pixels = run.processor.preprocess([picture(sample.media[0]) for sample in samples])
-    return run.model.encode("image", pixels)  # type: ignore[no-any-return]
+    run.model.encoders.train(run.model.training and learns)
+    inputs, slots = run.processor.prepare([medium for sample in samples for medium in sample.media])
+    valid, each = inputs.get("valid", {}), iter(slots)
+    store = {kind: run.model.encode(kind, raw, valid.get(kind)) for kind, raw in inputs.get("media", {}).items()}
+    row = {kind: itertools.count() for kind in store}
+    rows = [[(kind, next(row[kind]), count) for _ in sample.media for kind, count in next(each)] for sample in samples]
+    return Seen(store, valid, rows)
 
 
 @torch.no_grad()
-def features(run: Run, samples: Sequence[Sample], note: str = "features", console: Console | None = None) -> Tensor:
-    """Features [n, F, D] of the samples' image, float16, from the cache where they are there.
+def features(run: Run, samples: Sequence[Sample], note: str = "features", console: Console | None = None) -> Seen:
+    """What the samples show, as float16, from the cache where it is there.
 
-    Raises `BadMedia` for an image that cannot be decoded.
+    Raises `BadMedia` for a medium that cannot be decoded.
     """
-    shown = track(samples, description=f"{note:>12}", disable=len(samples) < 128, console=console)
-    pictures = (picture(sample.media[0]) for sample in shown)
     run.model.eval()
-    with closing(FeatureCache(cache.root() / "features", fingerprint(run))) as store:
-        return store.get(pictures, len(samples), lambda some: run.model.encode("image", run.processor.preprocess(some)))
+    store: dict[str, Tensor] = {}
+    valid: dict[str, Tensor] = {}
+    rows: dict[str, Iterator[list[Piece]]] = {}
+    kinds = dict.fromkeys(medium.kind for sample in samples for medium in sample.media)
+    for kind in kinds:
+        media = [medium for sample in samples for medium in sample.media if medium.kind == kind]
+        title = note if len(kinds) == 1 else f"{note}, {kind}"
+        shown = track(media, description=f"{title:>12}", disable=len(media) < 128, console=console)
+        with closing(FeatureCache(cache.root() / "features", fingerprint(run, kind))) as kept:
+            store[kind], lengths, pieces = kept.get(
+                (run.processor.arrays(medium) for medium in shown), len(media), functools.partial(_encode, run, kind)
+            )
+        valid |= {} if lengths is None else {kind: lengths}
+        slots = run.processor.counts(kind, len(store[kind]), lengths)
+        rows[kind] = iter([[(kind, row, slots[row]) for row in some] for some in pieces])
+    each = [[piece for medium in sample.media for piece in next(rows[medium.kind])] for sample in samples]
+    return Seen(store, valid, each)
 
 
-def fingerprint(run: Run) -> str:
-    """What features depend on: the encoder, its configuration and weights, and what is done to a picture before it."""
-    config = run.model.config
-    made = {key: value for key, value in config.image_config.to_dict().items() if key not in NO_MATTER}
-    adapter = config.adapters.get("image.encoder")
-    facts = [config.encoders["image"], made, adapter, run.processor.image_processor.to_dict()]
+def _encode(run: Run, kind: str, arrays: list[Any]) -> tuple[Tensor, Tensor | None]:
+    values, valid = run.processor.stack(kind, arrays)
+    return run.model.encode(kind, values, valid), valid
+
+
+def fingerprint(run: Run, kind: str) -> str:
+    """What features depend on: the encoder, its configuration and weights, and what is done to a medium before it."""
+    config, processor = run.model.config, run.processor
+    own = getattr(config, f"{kind}_config")
+    made = {key: value for key, value in own.to_dict().items() if key not in NO_MATTER}
+    reader = processor.image_processor if kind == "image" else processor.readers[kind]
+    facts = [config.encoders[kind], made, config.adapters.get(f"{kind}.encoder"), reader.to_dict()]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(run.model.encoders["image"].state_dict().items()):
+    for name, tensor in sorted(run.model.encoders[kind].state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy())
     return digest.hexdigest()

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from isthmus.data.packing import collate, pack, packs, read_and_answer
+from isthmus.data.seen import Seen
 from isthmus.errors import BadData
 from isthmus.types import Sample
 
@@ -17,13 +17,13 @@ ABOUT = "the LLM's own loss on the answers"
 
 
 class Objective:
-    """loss = objective(samples, features): the mean over all supervised tokens of the batch.
+    """loss = objective(samples, seen): the mean over all supervised tokens of the batch.
 
     Raises `BadData` at the start, naming a sample whose turn is longer than the LLM's positions.
     """
 
-    def __init__(self, model: Any, processor: Any, samples: Sequence[Sample], some: Callable[[int], Tensor]) -> None:
-        self.model, self.template, self.texts = model, processor.template, processor.reads and processor.texts
+    def __init__(self, model: Any, processor: Any, samples: Sequence[Sample], some: Callable[[int], Seen]) -> None:
+        self.model, self.template, self.texts = model, processor.template, processor.texts
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         for sample in samples:
             characters = max(len(f"{turn.question}{turn.answer}".encode()) for turn in sample.turns)
@@ -32,16 +32,15 @@ class Objective:
             if (length := max(pack(sample, self.template).positions) + 1) > limit:
                 raise BadData(f"sample {sample.id}: a turn of {length} tokens, the LLM takes {limit}. Shorten it")
 
-    def __call__(self, samples: Sequence[Sample], features: Tensor) -> tuple[Tensor, int]:
+    def __call__(self, samples: Sequence[Sample], seen: Seen) -> tuple[Tensor, int]:
         """The loss, and how many tokens the rows hold (media and text, without padding)."""
         if not packs(self.model):
-            features = features.repeat_interleave(torch.tensor([len(s.turns) for s in samples]), 0)
+            seen = seen[[place for place, sample in enumerate(samples) for _ in sample.turns]]
             samples = [replace(s, turns=(turn,)) for s in samples for turn in s.turns]
-        rows = [pack(sample, self.template) for sample in samples]
+        rows = [pack(sample, self.template, seen.slots(place)) for place, sample in enumerate(samples)]
         batch = read_and_answer(rows) if self.model.config.is_encoder_decoder else collate(rows, pad=0)
-        if self.texts:
-            batch |= self.texts([sample.turns[0].question for sample in samples])
-        loss = self.model(features={"image": features}, use_cache=False, **batch).loss
+        texts = self.texts((kind, s.turns[0].question) for i, s in enumerate(samples) for kind, _ in seen.slots(i))
+        loss = self.model(use_cache=False, **batch, **seen.inputs(), **texts).loss
         return loss, sum(len(row.ids) for row in rows)
 
     def finish(self) -> None:

@@ -1,0 +1,96 @@
+"""What encoders made of the media of several samples: of any kinds, any number of them, none at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Piece = tuple[str, int, int]  # kind, row of its features, slots in the text
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Features of media by kind, and which of them belong to which sample.
+
+    Args:
+        store: kind -> features [P, N, D] of pieces, each different one once (a piece is a medium or a part of it, such
+            as a window of a long sound).
+        valid: kind -> how many of a piece's own units are real [P], for kinds whose media differ in length.
+        rows: each sample's pieces in reading order.
+    """
+
+    store: dict[str, Tensor] = field(default_factory=dict)
+    valid: dict[str, Tensor] = field(default_factory=dict)
+    rows: list[list[Piece]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, samples: Iterable[int]) -> Seen:
+        """The same features for these samples, in this order, repeated ones too."""
+        return Seen(self.store, self.valid, [self.rows[i] for i in samples])
+
+    def slots(self, sample: int) -> list[tuple[str, int]]:
+        """Of each piece of a sample, its kind and how many slots it takes: what `data.packing` makes a prefix from."""
+        return [(kind, count) for kind, _, count in self.rows[sample]]
+
+    def places(self, kind: str) -> tuple[list[int], list[int]]:
+        """Of every piece of one kind in reading order: the row of its features, and the number of its sample."""
+        found = [(row, i) for i, pieces in enumerate(self.rows) for its, row, _ in pieces if its == kind]
+        return [row for row, _ in found], [i for _, i in found]
+
+    def features(self, kind: str) -> tuple[Tensor, Tensor | None]:
+        """Features [K, N, D] of all pieces of one kind in reading order, in float32; their `valid` [K], if it has one.
+
+        Gradients reach what stored features were made by.
+        """
+        rows, _ = self.places(kind)
+        store = self.store[kind]
+        mine = store if rows == list(range(len(store))) else store[rows]
+        return mine.float(), self.valid[kind][rows] if kind in self.valid else None
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of media that these samples have."""
+        return list(dict.fromkeys(kind for pieces in self.rows for kind, _, _ in pieces))
+
+    def inputs(self) -> dict[str, Any]:
+        """What a composed model's `forward`, `hidden` and `generate` take for these samples."""
+        each = {kind: self.features(kind) for kind in self.kinds}
+        valid = {kind: length for kind, (_, length) in each.items() if length is not None}
+        return {"features": {kind: some for kind, (some, _) in each.items()}} | ({"valid": valid} if valid else {})
+
+    @classmethod
+    def of(cls, kind: str, features_BND: Tensor, slots: int) -> Seen:
+        """One piece of one kind a sample, none of them padded."""
+        return cls({kind: features_BND}, {}, [[(kind, row, slots)] for row in range(len(features_BND))])
+
+    @classmethod
+    def joined(cls, some: Sequence[Seen]) -> Seen:
+        """The samples of several, one after another."""
+        if len(some) == 1:
+            return some[0]
+        store: dict[str, list[Tensor]] = {}
+        valid: dict[str, list[Tensor]] = {}
+        rows: list[list[Piece]] = []
+        for seen in some:
+            before = {kind: sum(map(len, store.get(kind, []))) for kind in seen.store}
+            rows += [[(kind, before[kind] + row, count) for kind, row, count in pieces] for pieces in seen.rows]
+            for kinds, mine in ((store, seen.store), (valid, seen.valid)):
+                for kind, tensor in mine.items():
+                    kinds.setdefault(kind, []).append(tensor)
+        joined = [{kind: torch.cat(parts) for kind, parts in kinds.items()} for kinds in (store, valid)]
+        return cls(joined[0], joined[1], rows)
+
+
+def spread(count: int, among: int) -> list[int]:
+    """`count` of the numbers below `among`, evenly; all of them, if there are not as many.
+
+    >>> spread(2, 6), spread(9, 3)
+    ([0, 3], [0, 1, 2])
+    """
+    return [place * among // count for place in range(count)] if count < among else list(range(among))
