@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,7 @@ def test_masked_pretraining_learns_and_its_encoder_is_a_part(tmp_path: Path) -> 
     model = module.PointTransformerForMaskedPretraining(config(num_groups=8, group_size=8))
     points = torch.stack([shape(number, draw) for number in range(12)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    losses, start = [], time.monotonic()
+    losses = []
     for _ in range(60):
         loss = model(points, generator=draw)
         optimizer.zero_grad()
@@ -144,7 +143,6 @@ def test_masked_pretraining_learns_and_its_encoder_is_a_part(tmp_path: Path) -> 
     said_nothing = model.encoder.group(points)[1].square().sum(-1).mean()  # every point at its group's centre
     assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
     assert np.mean(losses[-5:]) < 0.5 * said_nothing
-    assert time.monotonic() - start < 30
     model.save_pretrained(tmp_path / "whole")
     model.encoder.save_pretrained(tmp_path / "part")
     with torch.no_grad():

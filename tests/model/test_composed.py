@@ -190,7 +190,7 @@ def test_what_cannot_be_composed_is_refused(folders: dict[str, str]) -> None:
 def test_the_same_seed_gives_the_same_connector(folders: dict[str, str]) -> None:
     image = {"encoder": "vit-s", "connector": "mlp", "part": folders["vision"], "size": 16}
     state = torch.get_rng_state()
-    one, two, other = (compose(folders["llama"], image, seed)[0].connectors.state_dict() for seed in (3, 3, 4))
+    one, two, other = (compose(folders["llama"], image, seed=seed)[0].connectors.state_dict() for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["image.linear_1.weight"], other["image.linear_1.weight"])

@@ -15,7 +15,9 @@ from isthmus.model.checkpoint import save_full
 from isthmus.registry import find, names
 
 PICTURES = [name for name in names("isthmus.encoders") if find("isthmus.encoders", name).KIND == "image"]
-OWN = {"siglip2": "Siglip2ImageProcessor", "dinov3": "DINOv3ViTImageProcessorFast"}  # the two that files here replace
+OWN = {  # siglip2's and dinov3's are replaced by files here; mllama's cuts pictures into tiles
+    "siglip2": "Siglip2ImageProcessor", "dinov3": "DINOv3ViTImageProcessorFast", "mllama": "MllamaImageProcessor"
+}  # fmt: skip
 CASES = [(name, make) for name in PICTURES for make in TINY[name].makes]
 
 
@@ -28,7 +30,8 @@ def test_it_is_composed_and_kept(name: str, make: object, folders: dict[str, str
     image = {"encoder": name, "connector": "linear", "part": str(part), "size": size}
     model, processor = compose(folders["llama"], image)
     inputs = processor("what is this ?", picture("red"))
-    assert inputs["media"]["image"].shape[-2:] == (size, size)
+    tiles = 4 * size + 1 if name == "mllama" else size
+    assert inputs["media"]["image"].shape[-2:] == (tiles, size)
     save_full(model, processor, tmp_path / "whole")
     again, prepares = load(tmp_path / "whole")
     with torch.no_grad():

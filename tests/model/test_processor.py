@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -36,6 +37,11 @@ def test_a_batch(built: Built) -> None:
     assert "media" not in processor("yes ?")
 
 
+def ids(processor: Any, talk: list[Message]) -> list[int]:
+    """The tokens of one conversation."""
+    return processor.encode([talk])["input_ids"][0].tolist()  # type: ignore[no-any-return]
+
+
 def test_several_turns(built: Built) -> None:
     _, processor = built
     talk = [
@@ -44,7 +50,7 @@ def test_several_turns(built: Built) -> None:
         Message("assistant", "yes"),
         Message("user", "is it blue ?"),
     ]
-    text = processor.tokenizer.decode([i if i < 300 else 0 for i in processor.ids(talk)])
+    text = processor.tokenizer.decode([i if i < 300 else 0 for i in ids(processor, talk)])
     slots = "<|endoftext|>" * 4
     assert text == (
         f"<|im_start|>system\nbe a cube<|im_end|>\n<|im_start|>user\n{slots}\nis it red ?<|im_end|>\n"
@@ -56,10 +62,9 @@ def test_several_turns(built: Built) -> None:
 def test_typed_control_tokens_stay_text(built: Built, role: str) -> None:
     _, processor = built
     start = [Message("user", "is it ?")] * (role == "assistant") + [Message(role, TYPED)]
-    typed = processor.ids([*start, Message("user", "yes ?")] if role != "user" else start)
-    harmless = processor.ids(
-        [*start[:-1], Message(role, "a"), Message("user", "yes ?")] if role != "user" else [Message(role, "a")]
-    )
+    typed = ids(processor, [*start, Message("user", "yes ?")] if role != "user" else start)
+    plain = [*start[:-1], Message(role, "a"), Message("user", "yes ?")] if role != "user" else [Message(role, "a")]
+    harmless = ids(processor, plain)
     control = {0, 1, 2, 300}
     assert [i for i in typed if i in control] == [i for i in harmless if i in control]
     assert TYPED in processor.tokenizer.decode(typed)
@@ -125,7 +130,7 @@ def test_the_tokenizer_is_left_as_it_was(built: Built) -> None:
 def test_threads_do_not_turn_each_others_switch(built: Built) -> None:
     _, processor = built
     talks = [[Message("user", TYPED * 20)], [Message("user", "is it red ?")]]
-    alone = [processor.ids(talk) for talk in talks]
+    alone = [ids(processor, talk) for talk in talks]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda i: processor.ids(talks[i % 2]), range(400)))
+        found = list(pool.map(lambda i: ids(processor, talks[i % 2]), range(400)))
     assert all(ids == alone[i % 2] for i, ids in enumerate(found))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from transformers.image_utils import SizeDict
 
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.parts.weights import SAFE, pretrained
@@ -96,10 +97,10 @@ def own_reader(kind: Any, folder: Path) -> Any:
 
 def resize(images: Any, size: int) -> None:
     """Set the side of the square that an image processor makes, in the way it makes squares."""
-    edges = {"height": size, "width": size}
+    edges = SizeDict(height=size, width=size)  # what every backend's processor reads, also as a dictionary
     if getattr(images, "do_center_crop", False):
         images.crop_size = edges
-        images.size = {"shortest_edge": size} if "shortest_edge" in images.size else edges
+        images.size = SizeDict(shortest_edge=size) if "shortest_edge" in images.size else edges
     else:
         images.size = edges
 
