@@ -188,7 +188,9 @@ def test_features_are_computed_once(recipe: Recipe, tmp_path: Path, monkeypatch:
     seen: list[int] = []
     encode = IsthmusModel.encode
     monkeypatch.setattr(
-        IsthmusModel, "encode", lambda self, kind, media: seen.append(len(media)) or encode(self, kind, media)
+        IsthmusModel,
+        "encode",
+        lambda self, kind, media, *more: seen.append(len(media)) or encode(self, kind, media, *more),
     )
     run.train(recipe, tmp_path / "one", console=QUIET)
     assert sum(seen) == 10  # of twelve images two are held out
@@ -196,9 +198,11 @@ def test_features_are_computed_once(recipe: Recipe, tmp_path: Path, monkeypatch:
     run.train(recipe, tmp_path / "two", console=QUIET)
     assert not seen
     again = run.Run(*load(tmp_path / "two/model"))
-    assert run.fingerprint(again) == run.fingerprint(run.composed(recipe)), "an evaluation finds them, too"
+    assert run.fingerprint(again, "image") == run.fingerprint(run.composed(recipe), "image"), (
+        "an evaluation finds them, too"
+    )
     again.model.config.image_config.hidden_act = "relu"
-    assert run.fingerprint(again) != run.fingerprint(run.composed(recipe))
+    assert run.fingerprint(again, "image") != run.fingerprint(run.composed(recipe), "image")
 
 
 def test_ctrl_c_outside_the_loop_says_how_to_go_on(
