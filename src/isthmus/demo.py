@@ -112,7 +112,7 @@ def prepare(recipe: Recipe, console: Console) -> None:
     """Fetch and convert everything first, so that what follows is compute alone."""
     sets = [name for stage in recipe.stages for name in stage.data] + [it.data for it in recipe.evaluate.values()]
     senses = [own.part or find("isthmus.encoders", own.encoder).PART for own in recipe.model.senses.values()]
-    names = [recipe.model.llm, *filter(None, senses)]
+    names = [recipe.model.llm, *(name for name in senses if name not in (None, "new"))]
     names += dict.fromkeys(part for name in sets for part in sources.parts(name))
     for name in names:
         parts.get(name)

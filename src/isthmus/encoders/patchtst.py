@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PatchTSTModel
+from transformers import PatchTSTConfig, PatchTSTModel
 
 from isthmus.encoders import _pictures
 from isthmus.encoders._reader import Reader
 from isthmus.errors import BadMedia
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any PatchTST of transformers: features of patches of a series; name its folder or hub part"
+ABOUT = "any PatchTST of transformers: features of patches of a series; trainable from nothing (part: new)"
 KIND = "series"
 PART = None
 SIZE = 512  # steps, as in the paper's PatchTST/64
@@ -32,6 +32,19 @@ def load(folder: Path) -> Any:
     model = pretrained(PatchTSTModel, folder)
     model.masking, model.do_mask_input, model.config.do_mask_input = nn.Identity(), False, False
     return model
+
+
+def fresh(size: int, channels: int = 1) -> Any:
+    """A PatchTST with random weights for `size` steps of `channels` channels, in the sizes of the paper: 3 layers of
+    width 128, patches of 16 steps. Patches do not overlap, which halves the features, and the norm is that of layers,
+    so that what a series gives does not depend on the others of its batch."""
+    return PatchTSTModel(
+        PatchTSTConfig(
+            num_input_channels=channels, context_length=size, patch_length=min(16, size), patch_stride=min(16, size),
+            d_model=128, num_attention_heads=16, num_hidden_layers=3, ffn_dim=256, attention_dropout=0.0,
+            positional_dropout=0.0, path_dropout=0.0, ff_dropout=0.0, scaling="std", norm_type="layernorm", do_mask_input=False,
+        )
+    )  # fmt: skip
 
 
 def grid(config: Any, size: int) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ from isthmus.parts.weights import pretrained
 
 __all__ = ["PointTransformerConfig", "PointTransformerForMaskedPretraining", "PointTransformerModel"]
 
-ABOUT = "a transformer over groups of points (Point-BERT), trainable from nothing; name the folder of its part"
+ABOUT = "a transformer over groups of points (Point-BERT), trainable from nothing (part: new)"
 KIND = "points"
 PART = None
 SIZE = 1024  # points
@@ -45,6 +45,11 @@ SIZE = 1024  # points
 def load(folder: Path) -> Any:
     """The point transformer in `folder`, also from beside the decoder of its masked pretraining."""
     return pretrained(PointTransformerModel, folder)
+
+
+def fresh(size: int, channels: int = 3) -> Any:
+    """A point transformer with random weights, for points of `channels` numbers."""
+    return PointTransformerModel(PointTransformerConfig(channels=channels))
 
 
 def grid(config: Any, size: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from isthmus.registry import find, miss, names
 EXAMPLES = {
     "image": "vit-s", "audio": "whisper", "video": "videomae", "points": "point-transformer", "series": "patchtst"
 }  # fmt: skip
+NEW = "new"  # in place of a part: an encoder with random weights, to be trained from nothing
 FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # what a part's folder is loaded from
 
 
@@ -40,11 +42,15 @@ Sense = tuple[str, str] | Mapping[str, Any]  # (encoder, connector), or a mappin
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """What is chosen for one kind of media: where the encoder's weights are, and what the configuration says of it."""
+    """What is chosen for one kind of media: where the encoder's weights are, and what the configuration says of it.
+
+    `channels` are those of an encoder that is to be made new.
+    """
 
     part: str
     encoder: dict[str, Any]
     connector: dict[str, Any]
+    channels: int | None = None
 
 
 def compose(
@@ -66,8 +72,9 @@ def compose(
             `part` (where the encoder's weights come from), `size` (pixels), and the connector's options.
         audio: the same; `size` counts frames of the spectrum, or samples.
         video: the same; with an encoder of pictures, `frames` are those of a clip that it sees (8).
-        points: the same; `size` counts points.
-        series: the same; `size` counts steps.
+        points: the same; `size` counts points. `part: new` makes an encoder to be trained from nothing; `channels` are
+            then the numbers of a point (3).
+        series: the same; `size` counts steps, `channels` those of a new encoder.
         seed: of the connectors' initial weights.
 
     Raises:
@@ -77,19 +84,24 @@ def compose(
     """
     wanted = {"image": image, "audio": audio, "video": video, "points": points, "series": series}
     chosen = {kind: _chosen(kind, how) for kind, how in wanted.items() if how is not None}
-    named = {"llm": llm} | {f"{kind}.encoder": it.part for kind, it in chosen.items()}
+    named = {"llm": llm} | {f"{kind}.encoder": it.part for kind, it in chosen.items() if it.part != NEW}
     folders = {where: parts.get(source) for where, source in named.items()}
     config = IsthmusConfig(
         llm_config=_config(folders["llm"]),
         encoders={kind: it.encoder for kind, it in chosen.items()},
         connectors={kind: it.connector for kind, it in chosen.items()},
         parts={where: _record(source, folders[where]) for where, source in named.items()},
+        trained=[f"{kind}.encoder" for kind, it in chosen.items() if it.part == NEW],
     )
     for options in config.connectors.values():
         _fill_in(options, config.get_text_config())
     config.placeholders = {kind: config.get_text_config().vocab_size + k for k, kind in enumerate(config.encoders)}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), tempfile.TemporaryDirectory() as room:
         torch.manual_seed(seed)
+        for kind, it in chosen.items():
+            if it.part == NEW:
+                folders[f"{kind}.encoder"] = Path(room) / kind
+                _new(kind, it).save_pretrained(Path(room) / kind)
         return assemble(config, folders)
 
 
@@ -227,7 +239,15 @@ def _chosen(kind: str, how: Sense) -> Chosen:
         raise BadRecipe(f"{kind}: the encoder {name} is for {module.KIND}. Those for {kind}: {', '.join(fit)}")
     part, size = given.pop("part", module.PART), given.pop("size", module.SIZE)
     if part is None:
-        raise BadRecipe(f"{kind}: the encoder {name} has no default weights. Name a folder or hub part with `part`")
+        new = f", or `part: {NEW}` to train one from nothing" if hasattr(module, "fresh") else ""
+        raise BadRecipe(
+            f"{kind}: the encoder {name} has no default weights. Name a folder or hub part with `part`{new}"
+        )
+    if part == NEW and not hasattr(module, "fresh"):
+        raise BadRecipe(f"{kind}: the encoder {name} is not trained from nothing here. Name a folder or hub part")
+    channels = given.pop("channels", None)
+    if channels is not None and part != NEW:
+        raise BadRecipe(f"{kind}: channels are those of a new encoder; the part {part} has its own")
     if size < 1:
         raise BadRecipe(f"{kind}: size: {size}, at least 1 is needed")
     encoder = {"name": name, "size": size}
@@ -243,7 +263,18 @@ def _chosen(kind: str, how: Sense) -> Chosen:
     build = find("isthmus.connectors", given["connector"]).Connector.__init__
     if wrong := [what for _, what in problems(given["connector"], build, SIZES, options)]:
         raise BadRecipe("\n".join(f"{kind}: {what}" for what in wrong))
-    return Chosen(part, encoder, {"name": given["connector"], **options})
+    return Chosen(part, encoder, {"name": given["connector"], **options}, channels)
+
+
+def _new(kind: str, chosen: Chosen) -> Any:
+    """An encoder with random weights for one kind of media. Raises `BadRecipe` where `channels` do not fit it."""
+    module, own = find("isthmus.encoders", chosen.encoder["name"]), {}
+    if chosen.channels is not None:
+        own["channels"] = chosen.channels
+    try:
+        return module.fresh(chosen.encoder["size"], **own)
+    except (TypeError, ValueError) as error:
+        raise BadRecipe(f"{kind}: no new {chosen.encoder['name']} of {chosen}: {error}") from error
 
 
 def _fill_in(options: dict[str, Any], text: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import errno
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch import Tensor
 from isthmus import parts
 from isthmus.errors import BadCheckpoint, IsthmusError, PartUnavailable, UnknownName
 from isthmus.model.build import assemble, fingerprint, freeze
-from isthmus.model.composed import IsthmusModel
+from isthmus.model.composed import IsthmusModel, encoder
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.lora import add_lora, merge_lora
 from isthmus.model.processor import IsthmusProcessor
@@ -189,7 +190,13 @@ def _full(folder: Path, config: IsthmusConfig) -> tuple[IsthmusModel, IsthmusPro
 
 
 def _light(folder: Path, config: IsthmusConfig) -> tuple[IsthmusModel, IsthmusProcessor]:
-    model, processor = assemble(config, {where: _part(folder, where, facts) for where, facts in config.parts.items()})
+    folders = {where: _part(folder, where, facts) for where, facts in config.parts.items()}
+    with tempfile.TemporaryDirectory() as room:
+        for kind in config.encoders:  # those that were new have no part: all their weights are in the checkpoint
+            if f"{kind}.encoder" not in folders:
+                folders[f"{kind}.encoder"] = Path(room) / kind
+                encoder(config, kind).save_pretrained(Path(room) / kind)
+        model, processor = assemble(config, folders)
     adapters, config.adapters = config.adapters, {}
     for where, facts in adapters.items():
         add_lora(model, where, **facts)

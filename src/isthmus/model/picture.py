@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -14,12 +16,11 @@ def describe(model: IsthmusModel) -> str:
     """The path from media to text with its sizes, a line for each part and arrow."""
     config, lines = model.config, []
     for kind, encoder in config.encoders.items():
-        own = getattr(config, f"{kind}_config")
         grid, width = encoding.grid(config, kind), encoding.width(config, kind)
         connector = model.connectors[kind]
         name = config.connectors[kind]["name"]
         lines += [
-            f"{kind} {encoder['size']} x {encoder['size'] if kind == 'image' else own.num_mel_bins}",
+            f"{kind} {_size(kind, encoder)}",
             _line(f"encoder    {encoder['name']}", model.encoders[kind], _source(model, f"{kind}.encoder")),
             f"  |  {math.prod(grid)} features, D={width}",
             _line(f"connector  {name}", connector, ""),
@@ -30,6 +31,17 @@ def describe(model: IsthmusModel) -> str:
     lines.append(f"  |  D={text.hidden_size}, V={text.vocab_size:,}")
     total, trainable = _count(model)
     return "\n".join([*lines, "text", "", f"{total:,} parameters, {trainable:,} trainable"])
+
+
+def _size(kind: str, encoder: Mapping[str, Any]) -> str:
+    """How large one piece is, as its encoder counts.
+
+    >>> _size("image", {"size": 112}), _size("video", {"size": 224, "frames": 8}), _size("points", {"size": 1024})
+    ('112 x 112', '8 x 224 x 224', '1024')
+    """
+    side = str(encoder["size"])
+    sides = [side, side] if kind in ("image", "video") else [side]
+    return " x ".join([*([str(encoder["frames"])] if "frames" in encoder else []), *sides])
 
 
 def _line(title: str, module: nn.Module, source: str) -> str:

@@ -36,7 +36,8 @@ class Strict(BaseModel):
 class Bridge(Strict):
     """How one kind of media reaches the LLM; the connector's own options (`tokens`, ...) stand beside these keys.
 
-    `frames` are those of a clip that an encoder of pictures sees.
+    `frames` are those of a clip that an encoder of pictures sees, `channels` those of an encoder that begins with
+    nothing (`part: new`).
     """
 
     encoder: str
@@ -44,6 +45,7 @@ class Bridge(Strict):
     part: str | None = None
     size: int | None = Field(default=None, gt=0)
     frames: int | None = Field(default=None, gt=0)
+    channels: int | None = Field(default=None, gt=0)
 
 
 @functools.cache
@@ -210,6 +212,9 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
         for key, name in (("encoder", own.encoder), ("connector", own.connector)):
             if name not in (known := names(f"isthmus.{key}s")):
                 yield ("model", kind, key), miss(key, name, known)
+        if own.part == "new" and not any(f"{kind}.encoder" in stage.train for stage in recipe.stages):
+            what = f"a new encoder has learned nothing, and no stage trains it. Add {kind}.encoder to a stage's train"
+            yield ("model", kind, "part"), what
     stages = [stage.name for stage in recipe.stages]
     for number, stage in enumerate(recipe.stages):
         here: Place = ("stages", number)

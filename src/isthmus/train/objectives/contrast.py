@@ -125,7 +125,8 @@ class Objective:
     def _real(self, kind: str, seen: Seen) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Features [K, N, D] of all pieces of one kind, and which features and soft tokens hold something."""
         features, valid = seen.features(kind)
-        return features, *self.model.real(kind, features.shape[1], valid)
+        mask, _ = self.model.real(kind, features.shape[1], valid)
+        return features, mask, None if mask is None else self.connectors[kind].keep(mask.sum(1))
 
     def _soft(self, kind: str, seen: Seen, noisy: bool = False) -> tuple[Tensor, Tensor | None]:
         """Soft tokens [K, M, D] of all pieces of one kind, and which of them hold something."""

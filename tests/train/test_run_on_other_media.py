@@ -1,0 +1,270 @@
+"""A whole run, from a recipe to answers, on media of every kind: tiny random parts, real files made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import pytest
+import soundfile
+import tiny_run
+import torch
+from rich.console import Console
+from tiny_encoders import TINY
+from transformers import SiglipImageProcessorPil
+
+from isthmus.chat import Chat
+from isthmus.data.seen import Seen
+from isthmus.errors import BadRecipe
+from isthmus.evaluate.run import ask_all
+from isthmus.model import load
+from isthmus.model.checkpoint import trained_tensors
+from isthmus.train import check, run
+from isthmus.train.mixture import Mixture, read_data
+from isthmus.train.objectives.next_token import Objective
+from isthmus.train.recipe import Mix, Recipe, load_recipe
+from isthmus.types import KINDS, Sample, Turn
+
+QUIET = Console(quiet=True)
+WORDS = ("red", "blue", "cube", "ball", "dog", "cat")
+SENSES: dict[str, dict[str, Any]] = {
+    "image": {"encoder": "vit"},
+    "audio": {"encoder": "whisper"},
+    "video": {"encoder": "siglip", "frames": 2},
+    "points": {"encoder": "point-transformer"},
+    "series": {"encoder": "patchtst"},
+}
+
+
+def tone(number: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """A tone whose pitch is that of its number; not all are of one length."""
+    time = np.arange(int(16_000 * rng.uniform(0.15, 0.3))) / 16_000
+    return (0.5 * np.sin(2 * np.pi * 250 * 1.6**number * time)).astype(np.float32)
+
+
+def cloud(number: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Points on one of six ellipsoids."""
+    points = rng.normal(size=(60, 3))
+    return points / np.linalg.norm(points, axis=1, keepdims=True) * np.array([1, 0.2 + number % 3, 0.2 + number // 3])
+
+
+def write(kind: str, number: int, path: Path, rng: np.random.Generator) -> Path:
+    """One medium that shows its number, in a file."""
+    if kind == "image":
+        PIL.Image.new("RGB", (20, 16), (40 * number, 255 - 40 * number, rng.integers(9))).save(
+            path := path.with_suffix(".png")
+        )
+    elif kind == "audio":
+        soundfile.write(path := path.with_suffix(".wav"), tone(number, rng), 16_000)
+    elif kind == "video":
+        frames = np.full((4, 16, 24, 3), (40 * number, 255 - 40 * number, rng.integers(9)), np.uint8)
+        film(path := path.with_suffix(".mp4"), frames)
+    elif kind == "points":
+        lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in cloud(number, rng)]
+        (path := path.with_suffix(".obj")).write_text("\n".join(lines))
+    else:
+        time = np.arange(rng.integers(18, 23)) / 50
+        rows = [f"{t:.2f},{np.sin((number + 1) * 9 * t):.4f},{number + t:.4f},{-number:.4f}" for t in time]
+        (path := path.with_suffix(".csv")).write_text("time,x,y,z\n" + "\n".join(rows))
+    return path
+
+
+def film(path: Path, frames: npt.NDArray[np.uint8]) -> None:
+    """Frames as an mp4."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Callable[..., Path]:
+    """A folder of 18 captioned media of these kinds: three of each word."""
+
+    def make(*kinds: str) -> Path:
+        (folder := tmp_path / "media").mkdir()
+        rng = np.random.default_rng(0)
+        for place in range(18):
+            file = write(kinds[place // 6 % len(kinds)], place % 6, folder / f"{place}", rng)
+            file.with_suffix(".txt").write_text(WORDS[place % 6])
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, media: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recipe]:
+    """A recipe for these kinds of media: a warm start, and a stage that also teaches the LLM."""
+    monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "cache"))
+    llm, _ = tiny_run.parts(tmp_path)
+
+    def make(*kinds: str, connector: str = "mlp") -> Recipe:
+        model: dict[str, Any] = {"llm": str(llm)}
+        for kind in kinds:
+            name = SENSES[kind]["encoder"]
+            torch.manual_seed(0)
+            part = TINY[name].save(TINY[name].makes[0](), tmp_path / name)
+            if kind in ("image", "video"):
+                SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(part)
+            model[kind] = SENSES[kind] | {"connector": connector, "part": str(part), "size": TINY[name].sizes[0]}
+        common = {"data": {str(media(*kinds)): {}}, "warmup": 2}
+        connectors = {f"{kind}.connector": 1e-2 for kind in kinds}
+        first = {"name": "warm", "objective": "contrast", "train": connectors, "steps": 20, "batch": 8}
+        second = {"name": "instruct", "train": connectors | {"llm": 1e-2}, "steps": 80, "batch": 6}
+        held = {"held out": {"data": str(tmp_path / "media"), "split": "test"}}
+        stages = [common | first, common | second] if connector != "gated-cross-attention" else [common | second]
+        return Recipe.model_validate({"name": "tiny", "model": model, "stages": stages, "evaluate": held})
+
+    return make
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns_from_media_of_every_kind(kind: str, recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    """Its loss on what it saw is lower than with another one's medium; what is saved says the same."""
+    plan = recipe(kind)
+    trained = run.train(plan, tmp_path / "run", console=QUIET)
+    samples, _ = read_data(plan)[1]
+    own, swapped = losses(trained, samples)
+    assert own < 0.5 * swapped
+    answers, _ = ask_all(trained, plan.evaluate)
+    assert {answer.kind for answer in answers} == {"name"}
+    assert all(answer.swapped is not None for answer in answers)
+    model, processor = load(tmp_path / "run/model")
+    chat = Chat(model, processor)
+    chat.show(samples[0].media[0])
+    said = Chat(trained.model, trained.processor)
+    said.show(samples[0].media[0])
+    assert chat.ask("What is this?") == said.ask("What is this?")
+
+
+def losses(trained: run.Run, samples: list[Sample]) -> tuple[float, float]:
+    """The loss on samples with their own media, and with those of one that is called something else."""
+    trained.model.eval()
+    seen = run.features(trained, samples)
+    goal = Objective(trained.model, trained.processor, samples, lambda count: seen)
+    other = [
+        next(j for j, one in enumerate(samples) if one.turns != s.turns and one.media[0].kind == s.media[0].kind)
+        for s in samples
+    ]
+    with torch.no_grad():
+        return goal(samples, seen)[0].item(), goal(samples, seen[other])[0].item()
+
+
+@pytest.mark.parametrize("connector", ["mlp", "resampler", "gated-cross-attention", "visual-expert"])
+def test_kinds_are_mixed_in_one_batch(connector: str, recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    """Sounds, pictures and series in one run, stopped and resumed: the same weights as in one go."""
+    plan = recipe("image", "audio", "series", connector=connector)
+    whole = run.train(plan, tmp_path / "whole", console=QUIET)
+    own, swapped = losses(whole, read_data(plan)[-1][0])
+    assert own < swapped
+    again = run.train(plan, tmp_path / "whole", resume=True, console=QUIET)
+    expected = trained_tensors(whole.model)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in trained_tensors(again.model).items())
+
+
+def test_a_sample_has_several_media_of_several_kinds_or_none(recipe: Callable[..., Recipe]) -> None:
+    """In one batch their losses are those that each has alone."""
+    plan = recipe("image", "audio")
+    alone = run.composed(plan)
+    sounds, pictures = [
+        [sample.media[0] for sample in read_data(plan)[1][0] if sample.media[0].kind == kind]
+        for kind in ("audio", "image")
+    ]
+    turns = (Turn("What is this?", "red"), Turn("is it blue ?", "a dog"))
+    media = [(), (sounds[0],), (pictures[0], sounds[1], pictures[1]), (sounds[2], pictures[2]), (pictures[1],)]
+    samples = [Sample(str(number), own, turns[: 1 + number % 2]) for number, own in enumerate(media)]
+    seen = run.features(alone, samples)
+    goal = Objective(alone.model, alone.processor, samples, lambda count: seen)
+    with torch.no_grad():
+        together, _ = goal(samples, seen)
+        each = [goal([sample], seen[[place]])[0] for place, sample in enumerate(samples)]
+    tokens = torch.tensor(
+        [sum(len(alone.processor.template.answer(turn.answer)) for turn in sample.turns) for sample in samples]
+    )
+    torch.testing.assert_close(together, (torch.stack(each) * tokens).sum() / tokens.sum())
+    fresh = run.encode(alone, samples)
+    assert [seen.slots(place) for place in range(5)] == [fresh.slots(place) for place in range(5)]
+    torch.testing.assert_close(goal(samples, fresh)[0].detach(), together, atol=2e-3, rtol=2e-3)  # kept as float16
+
+
+def test_samples_can_be_chosen_and_joined() -> None:
+    features = torch.arange(6.0).view(3, 1, 2)
+    one = Seen({"image": features}, {}, [[("image", 0, 4)], [], [("image", 2, 4), ("image", 1, 4)]])
+    two = Seen({"audio": features + 9}, {"audio": torch.tensor([3, 1, 2])}, [[("audio", 1, 5)]])
+    both = Seen.joined([one, two, one[[2]]])
+    assert [both.slots(place) for place in range(5)] == [*map(one.slots, range(3)), two.slots(0), one.slots(2)]
+    assert both[[3, 2]].features("image")[0].flatten().tolist() == [4, 5, 2, 3]
+    assert both[[4, 3]].inputs()["valid"]["audio"].tolist() == [1]
+    assert both[[4]].features("image")[0].flatten().tolist() == [4, 5, 2, 3]
+    assert both[[1]].inputs() == {"features": {}}
+    assert both.places("image") == ([0, 2, 1, 5, 4], [0, 2, 2, 4, 4])
+
+
+def test_a_digest_follows_media_that_are_not_kept(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    plan = recipe("audio")
+    samples, mixes = read_data(plan)[1]
+    before = Mixture(samples, mixes).digest
+    assert Mixture(samples, mixes).digest == before
+    file = Path(str(samples[0].media[0].source))
+    soundfile.write(file, tone(3, np.random.default_rng(5)), 16_000)
+    assert Mixture(samples, mixes).digest != before
+
+
+def test_media_that_the_model_does_not_take_stop_the_run_at_once(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    plan = recipe("audio")
+    picture = tiny_run.pictures(tmp_path / "pictures")
+    stages = [stage.model_copy(update={"data": {str(picture): Mix()}}) for stage in plan.stages]
+    with pytest.raises(BadRecipe, match=r"warm: sample .* holds image, and the model takes audio"):
+        run.train(plan.model_copy(update={"stages": stages}), tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run/model").exists()
+
+
+@pytest.mark.parametrize("kind", ["points", "series"])
+def test_an_encoder_is_trained_from_nothing(
+    kind: str, recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+    facts = recipe(kind).model_dump()
+    facts["model"][kind] |= {"part": "new", "channels": 3, "size": 32}
+    untrained = written(facts, tmp_path / "untrained.yaml")
+    with pytest.raises(BadRecipe, match=rf"no stage trains it\. Add {kind}\.encoder"):
+        load_recipe(untrained)
+    facts["stages"][0]["train"][f"{kind}.encoder"] = 1e-3
+    plan = Recipe.model_validate(facts)
+    check.check(plan, QUIET)
+    trained = run.train(plan, tmp_path / "run", console=QUIET)
+    fresh = run.composed(plan).model.encoders[kind].state_dict()
+    own = trained.model.encoders[kind].state_dict()
+    assert any(not torch.equal(own[name], fresh[name]) for name in own)
+    model, _ = load(tmp_path / "run/model")
+    assert all(torch.equal(own[name], tensor) for name, tensor in model.encoders[kind].state_dict().items())
+
+
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New encoders of a size for tests."""
+    from isthmus.encoders import patchtst, point_transformer
+
+    monkeypatch.setattr(point_transformer, "fresh", lambda size, channels: TINY["point-transformer"].makes[0]())
+    monkeypatch.setattr(
+        patchtst, "fresh", lambda size, channels: patchtst.PatchTSTModel(
+            patchtst.PatchTSTConfig(
+                num_input_channels=channels, context_length=size, patch_length=8, patch_stride=8, d_model=16,
+                num_attention_heads=2, num_hidden_layers=1, ffn_dim=16, norm_type="layernorm", do_mask_input=False,
+            )
+        ),
+    )  # fmt: skip
+
+
+def written(facts: dict[str, Any], path: Path) -> Path:
+    import yaml
+
+    path.write_text(yaml.safe_dump(facts))
+    return path
