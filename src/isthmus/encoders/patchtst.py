@@ -42,7 +42,7 @@ def fresh(size: int, channels: int = 1) -> Any:
         PatchTSTConfig(
             num_input_channels=channels, context_length=size, patch_length=min(16, size), patch_stride=min(16, size),
             d_model=128, num_attention_heads=16, num_hidden_layers=3, ffn_dim=256, attention_dropout=0.0,
-            positional_dropout=0.0, path_dropout=0.0, ff_dropout=0.0, scaling="std", norm_type="layernorm", do_mask_input=False,
+            positional_dropout=0.0, path_dropout=0.0, ff_dropout=0.0, norm_type="layernorm", do_mask_input=False,
         )
     )  # fmt: skip
 

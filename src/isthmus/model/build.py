@@ -245,7 +245,7 @@ def _chosen(kind: str, how: Sense) -> Chosen:
         )
     if part == NEW and not hasattr(module, "fresh"):
         raise BadRecipe(f"{kind}: the encoder {name} is not trained from nothing here. Name a folder or hub part")
-    channels = given.pop("channels", None)
+    channels: Any = given.pop("channels", None)
     if channels is not None and part != NEW:
         raise BadRecipe(f"{kind}: channels are those of a new encoder; the part {part} has its own")
     if size < 1:
