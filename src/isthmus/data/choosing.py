@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from pydantic import Field
 
 from isthmus.types import Turn
 
 T = TypeVar("T")
+Number = Annotated[int, Field(ge=1)]
 
 
 def ranked(names: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from isthmus import parts
-from isthmus.data.choosing import held_out, some, yes_no
+from isthmus.data.choosing import Number, held_out, some, yes_no
 from isthmus.errors import BadRecipe
 from isthmus.types import Audio, Sample, Turn
 
@@ -16,11 +16,12 @@ ABOUT = "one sentence or word by one speaker, 8 kHz: what is said, is a word sai
 SPLITS = ("train", "clips")
 PARTS = ("asterisk-speech", "asterisk-words")
 HOLD_OUT_EVERY = 8
+LINE = re.compile(r"^([^;:\s][^:]*): (.*)$", re.MULTILINE)  # the clip: what is said
 WORD = re.compile("[a-z0-9]+(?:['-][a-z0-9]+)*")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def load(split: str, count: int | None = None, seed: int = 0, longest: int = 12) -> list[Sample]:
+def load(split: str, count: int | None = None, seed: int = 0, longest: Number = 12) -> list[Sample]:
     """The clips of a split that say at most `longest` words; `count` takes a seeded sample of them.
 
     `clips` says what training never hears: of all the different things that are said, every `HOLD_OUT_EVERY`-th. Of
@@ -31,37 +32,32 @@ def load(split: str, count: int | None = None, seed: int = 0, longest: int = 12)
     every = spoken()
     held = held_out(every.values(), HOLD_OUT_EVERY)
     pool = [
-        (clip, words)
-        for clip, words in every.items()
-        if (words in held) == (split == "clips") and len(words.split()) <= longest
+        (clip, line)
+        for clip, line in every.items()
+        if (line in held) == (split == "clips") and len(line.split()) <= longest
     ]
-    if len({words for _, words in pool}) < 2:
+    if len({line for _, line in pool}) < 2:
         raise BadRecipe(f"asterisk-speech: longest: {longest} leaves {len(pool)} clips, too few to tell apart")
     samples = []
-    for clip, words in some(pool, count, f"{seed}/asterisk-speech/{split}"):
+    for clip, line in some(pool, count, f"{seed}/asterisk-speech/{split}"):
         name = f"asterisk-speech/{split}/{seed}/{clip.parent.name}/{clip.stem}"
         rng = random.Random(name)
-        said = words.split()
-        others = [other.split() for _, other in pool if not set(other.split()) <= set(said)]
-        other = rng.choice(
-            [word for word in rng.choice(others) if word not in said]
-        )  # as likely as a word that is said
+        said = line.split()
+        elsewhere = [set(other.split()) - set(said) for _, other in pool]
+        other = rng.choice(sorted(rng.choice([new for new in elsewhere if new])))  # drawn as `said` is: clip, then word
         asked = yes_no('Is "{}" said?', rng.choice(said), other)
-        samples.append(Sample(name, (Audio(clip),), (Turn("What is said?", words, "words"), *asked)))
+        samples.append(Sample(name, (Audio(clip),), (Turn("What is said?", line, "words"), *asked)))
     return samples
 
 
 def spoken() -> dict[Path, str]:
     """Every clip of speech and what is said in it; tones, silence and monkeys are left out."""
     listed = next(parts.get("asterisk-words").glob("**/core-sounds-en.txt.gz"))
-    told = dict(
-        re.findall(r"^([^;:\s][^:]*): (.*)$", gzip.decompress(listed.read_bytes()).decode("utf-8"), re.MULTILINE)
-    )
+    told = dict(LINE.findall(gzip.decompress(listed.read_bytes()).decode("utf-8")))
     sounds = next(parts.get("asterisk-speech").glob("**/sounds/*"))
-    found = {
-        path: words(told.get(path.relative_to(sounds).with_suffix("").as_posix(), "")) for path in sounds.rglob("*.wav")
-    }
-    return {path: found[path] for path in sorted(found) if found[path]}
+    clips = {clip: clip.relative_to(sounds).with_suffix("").as_posix() for clip in sorted(sounds.rglob("*.wav"))}
+    found = {clip: words(told.get(key, "")) for clip, key in clips.items()}
+    return {clip: line for clip, line in found.items() if line}
 
 
 def words(line: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from isthmus import media, parts
-from isthmus.data.choosing import held_out, ranked, some, yes_no
+from isthmus.data.choosing import Number, held_out, ranked, some, yes_no
 from isthmus.data.scenes import article
 from isthmus.media.forms import Cloud
 from isthmus.types import Points, Sample, Turn
@@ -47,7 +47,7 @@ class Model:
         return set(re.findall(r"\w+", f"{self.name} {self.tags.replace('blend swap', '')}"))
 
 
-def load(split: str, count: int | None = None, seed: int = 0, points: int = 1024) -> list[Sample]:
+def load(split: str, count: int | None = None, seed: int = 0, points: Number = 1024) -> list[Sample]:
     """The models of a split, `points` points each; `count` takes a seeded sample of them.
 
     `concepts` has the names that training does not have; `models` other models of names that it has.
