@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+import isthmus
 from isthmus import Audio, parts
 from isthmus.media import load
 from isthmus.parts import catalog, fetch
@@ -197,10 +198,10 @@ def test_whisper_hears_what_ctranslate2_hears_and_what_was_said(tmp_path: Path) 
 
 
 def test_whisper_is_the_default_for_sound() -> None:
-    from isthmus.encoders import whisper
-
-    encoder = whisper.load(parts.get(whisper.PART))
-    assert whisper.grid(encoder.config, whisper.SIZE) == (1500,)
+    model, processor = isthmus.compose(image=None, audio=("whisper", "mlp"))
+    assert model.config.parts["audio.encoder"]["name"] == "whisper-tiny-en"
+    clip = Audio(next(parts.get("asterisk-speech").rglob("tt-weasels.wav")))
+    assert isthmus.ask(model, processor, "What is said?", clip), "something, since it is not trained"
 
 
 @pytest.mark.parametrize(

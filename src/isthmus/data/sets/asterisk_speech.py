@@ -38,13 +38,14 @@ def load(split: str, count: int | None = None, seed: int = 0, longest: Number = 
     ]
     if len({line for _, line in pool}) < 2:
         raise BadRecipe(f"asterisk-speech: longest: {longest} leaves {len(pool)} clips, too few to tell apart")
+    bags = [frozenset(line.split()) for _, line in pool]
     samples = []
     for clip, line in some(pool, count, f"{seed}/asterisk-speech/{split}"):
         name = f"asterisk-speech/{split}/{seed}/{clip.parent.name}/{clip.stem}"
         rng = random.Random(name)
         said = line.split()
-        elsewhere = [set(other.split()) - set(said) for _, other in pool]
-        other = rng.choice(sorted(rng.choice([new for new in elsewhere if new])))  # drawn as `said` is: clip, then word
+        elsewhere = [new for its in bags if (new := its.difference(said))]
+        other = rng.choice(sorted(rng.choice(elsewhere)))  # drawn as the word that is said: a clip, then a word of it
         asked = yes_no('Is "{}" said?', rng.choice(said), other)
         samples.append(Sample(name, (Audio(clip),), (Turn("What is said?", line, "words"), *asked)))
     return samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 import zipfile
@@ -41,7 +42,7 @@ class Model:
         with zipfile.ZipFile(self.folder / self.archive) as archive:
             return media.load(Points(archive.read(self.member)))
 
-    @property
+    @functools.cached_property
     def words(self) -> set[str]:
         """The words of its name and tags, but for a maker's name among them."""
         return set(re.findall(r"\w+", f"{self.name} {self.tags.replace('blend swap', '')}"))
