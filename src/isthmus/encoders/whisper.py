@@ -15,9 +15,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from isthmus.encoders import _pictures, _sound
 from isthmus.parts.weights import pretrained
 
-ABOUT = "the encoder of any Whisper of transformers: 50 features a second; name its folder or hub part"
+ABOUT = "the encoder of Whisper tiny.en, or of any Whisper of transformers by `part`: 50 features a second"
 KIND = "audio"
-PART = None
+PART = "whisper-tiny-en"
 SIZE = 3000  # frames of the spectrum, 10 ms each
 RATE = _sound.RATE
 INSIDE = {r"^(model\.)?encoder\.": ""}  # where the encoder lies in a whole Whisper

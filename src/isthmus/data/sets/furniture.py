@@ -1,0 +1,100 @@
+"""Models of furniture as points, with their names and categories (`sweethome3d-furniture`)."""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isthmus import media, parts
+from isthmus.data.choosing import Number, held_out, ranked, some, yes_no
+from isthmus.data.scenes import article
+from isthmus.media.forms import Cloud
+from isthmus.types import Points, Sample, Turn
+
+ABOUT = "one model of a thing in or around a house: what is it, is it a ..., what category it is of"
+SPLITS = ("train", "concepts", "models")
+PARTS = ("sweethome3d-furniture",)
+HOLD_OUT_EVERY = 8  # of the names
+MODEL_EVERY = 3  # of the models that share a name: from the third on, which leaves two to learn from
+CATALOGUE = "PluginFurnitureCatalog.properties"
+ENTRY = re.compile(r"^(name|category|tags|model)#(\d+)=(.*)$", re.MULTILINE)
+OTHER = "miscellaneous"  # the category that says nothing
+
+
+@dataclass(frozen=True)
+class Model:
+    """An OBJ in an archive of models, with its name, category and tags, all in lower case; call it for its points."""
+
+    archive: str
+    member: str
+    name: str
+    category: str
+    tags: str
+    folder: Path = field(repr=False, compare=False)
+
+    def __call__(self) -> Cloud:
+        """Points on its surface. Raises `BadMedia` where it cannot be decoded."""
+        with zipfile.ZipFile(self.folder / self.archive) as archive:
+            return media.load(Points(archive.read(self.member)))
+
+    @functools.cached_property
+    def words(self) -> set[str]:
+        """The words of its name and tags, but for a maker's name among them."""
+        return set(re.findall(r"\w+", f"{self.name} {self.tags.replace('blend swap', '')}"))
+
+
+def load(split: str, count: int | None = None, seed: int = 0, points: Number = 1024) -> list[Sample]:
+    """The models of a split, `points` points each; `count` takes a seeded sample of them.
+
+    `concepts` has the names that training does not have; `models` other models of names that it has.
+    """
+    pool = halves()[split]
+    samples = []
+    for model in some(pool, count, f"{seed}/furniture/{split}"):
+        name = f"furniture/{split}/{seed}/{model.archive.partition('.')[0]}/{Path(model.member).stem}"
+        rng = random.Random(name)
+        turns = [Turn("What is this?", model.name, "name")]
+        if model.category != OTHER:
+            turns.append(Turn("What category of furniture is this?", model.category, "category"))
+        turns += yes_no("Is this {}?", article(model.name), article(unlike(model, pool, rng).name))
+        samples.append(Sample(name, (Points(model, points, rng.randrange(2**31)),), tuple(turns)))
+    return samples
+
+
+def unlike(model: Model, pool: Sequence[Model], rng: random.Random) -> Model:
+    """A model of the pool that is certainly something else: of another category, and no word of its name is shared."""
+    far = [other for other in pool if other.category not in (model.category, OTHER) and not other.words & model.words]
+    return rng.choice(far)
+
+
+def halves() -> dict[str, list[Model]]:
+    """Every split's models."""
+    every = models()
+    held = held_out((model.name for model in every), HOLD_OUT_EVERY)
+    again: set[str] = set()
+    for name in {model.name for model in every} - held:
+        again |= set(ranked(f"{one.archive}/{one.member}" for one in every if one.name == name)[2::MODEL_EVERY])
+    split = {model: "models" if f"{model.archive}/{model.member}" in again else "train" for model in every}
+    split |= {model: "concepts" for model in every if model.name in held}
+    return {name: [model for model in every if split[model] == name] for name in SPLITS}
+
+
+def models() -> list[Model]:
+    """Every model that has a name without a comma or a number, in the order of archives and catalogues."""
+    found = []
+    for path in sorted(parts.get("sweethome3d-furniture").glob("**/*.sh3f")):
+        with zipfile.ZipFile(path) as archive:
+            listed = archive.read(CATALOGUE).decode("latin-1")  # as Java reads properties
+        entries: dict[str, dict[str, str]] = {}
+        for key, number, value in ENTRY.findall(listed):
+            entries.setdefault(number, {})[key] = value.strip()
+        for entry in entries.values():
+            name, category, tags = (entry[key].lower() for key in ("name", "category", "tags"))
+            if not re.search(r"[,\d\\]", name):
+                found.append(Model(path.name, entry["model"].lstrip("/"), name, category, tags, path.parent))
+    return found
