@@ -104,6 +104,11 @@ def resize(images: Any, size: int) -> None:
         images.size = edges
 
 
+def side(images: Any) -> int:
+    """The side of the square that an image processor makes."""
+    return int((images.crop_size if getattr(images, "do_center_crop", False) else images.size)["height"])
+
+
 def exactly(what: str, size: int, only: int) -> None:
     """Raises `BadRecipe` unless `size` is the `only` one that the model has positions for."""
     if size != only:

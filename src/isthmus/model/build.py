@@ -63,7 +63,8 @@ def compose(
     Args:
         llm: a part's name, `hf://org/name@revision`, or a local folder.
         image: (encoder, connector), or a mapping with `encoder`, `connector` and what is not to be their default:
-            `part` (where the encoder's weights come from), `size` (pixels), and the connector's options.
+            `part` (where the encoder's weights come from), `size` (pixels), `tiles` (into how many, at most, a picture
+            is cut beside its thumbnail), and the connector's options.
         audio: the same; `size` counts frames of the spectrum, or samples.
         video: the same; with an encoder of pictures, `frames` are those of a clip that it sees (8).
         points: the same; `size` counts points.
@@ -133,6 +134,7 @@ def _sizes(model: IsthmusModel) -> dict[str, Any]:
         "tokens": {kind: module.num_tokens for kind, module in connectors.items()},
         "reads": [kind for kind, module in connectors.items() if module.reads],
         "slots": slots,
+        "tiles": config.encoders.get("image", {}).get("tiles", 0),
         "encoders": {
             kind: config.encoders[kind] | {"config": getattr(config, f"{kind}_config").to_dict()}
             for kind in config.encoders
@@ -235,11 +237,18 @@ def _chosen(kind: str, how: Sense) -> Chosen:
         encoder["frames"] = frames = given.pop("frames", encoding.FRAMES)
         if not isinstance(frames, int) or frames < 1:
             raise BadRecipe(f"{kind}: frames: {frames!r}, a number of at least 1 is needed")
+    if "tiles" in given and kind == "image":
+        encoder["tiles"] = tiles = given.pop("tiles")
+        if not isinstance(tiles, int) or tiles < 2:
+            raise BadRecipe(f"{kind}: tiles: {tiles!r}, a number of at least 2 is needed; leave it out for none")
     options = {key: value for key, value in given.items() if key != "connector"}
-    known = list(connector_options(given["connector"]))
+    known, own = list(connector_options(given["connector"])), ["part", "size"]
+    own += ["frames"] if framed else ["tiles"] if kind == "image" else []
     for key in options:
         if key not in known:
-            raise BadRecipe(f"{kind}: {miss('option', key, ['part', 'size', *(['frames'] if framed else []), *known])}")
+            raise BadRecipe(f"{kind}: {miss('option', key, [*own, *known])}")
+    if "tiles" in encoder and "together" in known:
+        options.setdefault("together", True)  # or text would see the last tile only
     build = find("isthmus.connectors", given["connector"]).Connector.__init__
     if wrong := [what for _, what in problems(given["connector"], build, SIZES, options)]:
         raise BadRecipe("\n".join(f"{kind}: {what}" for what in wrong))
@@ -263,6 +272,10 @@ def _reader(config: IsthmusConfig, kind: str, folder: Path) -> Any:
     if hasattr(module, "reader"):
         return module.reader(folder, size)
     images = AutoImageProcessor.from_pretrained(folder, **SAFE, backend="pil")
+    if "tiles" in config.encoders[kind] and hasattr(images, "max_image_tiles"):
+        raise BadRecipe(
+            f"{kind}: tiles: the encoder {config.encoders[kind]['name']} cuts pictures itself; leave it out"
+        )
     resize(images, size)
     return images
 

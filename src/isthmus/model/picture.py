@@ -18,8 +18,9 @@ def describe(model: IsthmusModel) -> str:
         grid, width = encoding.grid(config, kind), encoding.width(config, kind)
         connector = model.connectors[kind]
         name = config.connectors[kind]["name"]
+        tiles = f", a thumbnail and up to {encoder['tiles']} tiles" if "tiles" in encoder else ""
         lines += [
-            f"{kind} {encoder['size']} x {encoder['size'] if kind == 'image' else own.num_mel_bins}",
+            f"{kind} {encoder['size']} x {encoder['size'] if kind == 'image' else own.num_mel_bins}{tiles}",
             _line(f"encoder    {encoder['name']}", model.encoders[kind], _source(model, f"{kind}.encoder")),
             f"  |  {math.prod(grid)} features, D={width}",
             _line(f"connector  {name}", connector, ""),

@@ -9,13 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
 import transformers
 from torch import Tensor
 from transformers import AutoTokenizer, ProcessorMixin
 
 from isthmus.data.packing import Frame, Template
-from isthmus.encoders import mllama
+from isthmus.encoders import _pictures, _tiles, mllama
 from isthmus.encoders._reader import Reader
 from isthmus.errors import BadData, BadMedia
 from isthmus.media import load, load_image
@@ -44,6 +45,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         encoders: kind -> what the configuration says of its encoder, with the encoder's own settings as `config`.
         slots: kind -> how many soft tokens a piece has whose first 1, 2, ... features hold something, where that
             depends on their number.
+        tiles: into how many tiles beside its thumbnail a picture is cut at most; 0: it is one piece.
     """
 
     def __init__(
@@ -56,13 +58,14 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         reads: Sequence[str] = (),
         encoders: dict[str, dict[str, Any]] | None = None,
         slots: dict[str, list[int]] | None = None,
+        tiles: int = 0,
     ) -> None:
         super().__init__(tokenizer, image_processor)
         self.reader: Any = None
         self.readers: dict[str, Any] = {}
         self.encoders, self.slots = dict(encoders or {}), dict(slots or {})
         self.placeholders, self.tokens = dict(placeholders or {}), dict(tokens or {})
-        self.frame, self.reads = frame, list(reads)
+        self.frame, self.reads, self.tiles = frame, list(reads), tiles
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         """As its base class, but an image processor may be absent."""
@@ -170,7 +173,8 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
     def prepare(self, media: Sequence[Any]) -> tuple[dict[str, Any], list[list[tuple[str, int]]]]:
         """Media as a model takes them: `media` and `valid` by kind; and of each medium its pieces' kinds and slots.
 
-        A sound that is longer than its encoder hears at once has several pieces, and so has a video of more frames.
+        A sound that is longer than its encoder hears at once has several pieces, and so have a video of more frames
+        and a picture that is cut into tiles.
 
         Raises `BadMedia` for one that cannot be decoded, or that the encoder cannot take.
         """
@@ -181,7 +185,9 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         for kind in dict.fromkeys(kinds):
             own = [medium for medium, its in zip(media, kinds, strict=True) if its == kind]
             if kind == "image":
-                values[kind], pieces = self.preprocess(own), [[self.tokens[kind]]] * len(own)
+                cut = self._cut(own)
+                values[kind] = self._pixels(cut)
+                pieces = [[self.tokens[kind]] * len(some) for some in cut]
             else:
                 values[kind], length, pieces = self._pieces(kind, own)
                 valid |= {} if length is None else {kind: length}
@@ -270,15 +276,26 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
     def preprocess(self, images: Sequence[Any]) -> Tensor:
         """Pixels [N, 3, H, W] of images: each an `isthmus.Image`, a path, encoded bytes or a PIL image.
 
-        Where the image processor cuts them into tiles, `encoders.mllama.pack` says how these lie.
+        Where they are cut into tiles, N counts the pieces, of which `prepare` says whose they are. Where the image
+        processor itself cuts them, `encoders.mllama.pack` says how these lie.
         """
+        return self._pixels(self._cut(images))
+
+    def _cut(self, images: Sequence[Any]) -> list[list[PIL.Image.Image]]:
+        """The pieces of each image: itself, or its thumbnail and tiles."""
         if self.image_processor is None:
             kinds = ", ".join(self.placeholders)
             raise BadData(
                 f"this model takes {kinds}, which the processor cannot prepare yet. Give `media` to the model"
             )
         pictures = [load(image) if isinstance(image, Image) else load_image(image) for image in images]
-        made = self.image_processor(pictures, return_tensors="pt")
+        if not self.tiles:
+            return [[picture] for picture in pictures]
+        side = _pictures.side(self.image_processor)
+        return [_tiles.cut(picture, side, self.tiles, self.image_processor.resample) for picture in pictures]
+
+    def _pixels(self, cut: Sequence[Sequence[PIL.Image.Image]]) -> Tensor:
+        made = self.image_processor([piece for pieces in cut for piece in pieces], return_tensors="pt")
         if "aspect_ratio_ids" in made:  # all pictures are one row's to it
             return mllama.pack(made.pixel_values[0], made.aspect_ratio_ids[0])
         return made.pixel_values  # type: ignore[no-any-return]

@@ -33,6 +33,8 @@ def check(model: Any, to: str, encoders: Collection[str]) -> None:
     size, own = model.config.encoders["image"]["size"], model.encoders["image"].config.image_size
     if size != own:
         refuse(f"its encoder was made for pictures of {own} pixels and is given {size}, and LLaVA resizes no positions")
+    if "tiles" in model.config.encoders["image"]:
+        refuse("it sees pictures in tiles, and LLaVA's layout has one piece for each")
     if model.config.is_encoder_decoder:
         refuse("its LLM is an encoder-decoder, and LLaVA's is decoder-only")
 
