@@ -247,6 +247,8 @@ def _chosen(kind: str, how: Sense) -> Chosen:
     for key in options:
         if key not in known:
             raise BadRecipe(f"{kind}: {miss('option', key, [*own, *known])}")
+    if framed and "time" in known:
+        options.setdefault("time", True)  # the encoder sees each frame as a picture of its own
     if "tiles" in encoder and "together" in known:
         options.setdefault("together", True)  # or text would see the last tile only
     build = find("isthmus.connectors", given["connector"]).Connector.__init__
