@@ -95,7 +95,8 @@ def timed(x_BND: Tensor, time_F1D: Tensor | None) -> Tensor:
     """
     if time_F1D is None:
         return x_BND
-    return (x_BND.unflatten(1, (len(time_F1D), -1)) + time_F1D).flatten(1, 2)
+    B, N, D = x_BND.shape
+    return (x_BND.reshape(B, len(time_F1D), N // len(time_F1D), D) + time_F1D).view(B, N, D)
 
 
 class Fewer(nn.Module):

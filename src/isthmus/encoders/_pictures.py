@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from transformers import AutoImageProcessor
 
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.parts.weights import SAFE, pretrained
@@ -84,6 +85,13 @@ def _said(folder: Path, of: tuple[str, ...]) -> dict[str, Any]:
         if isinstance(whole.get(one), dict):
             return dict(whole[one])
     raise PartUnavailable(f"the part in {folder} cannot be loaded: its processor_config.json has no {' or '.join(of)}")
+
+
+def usual(folder: Path, size: int) -> Any:
+    """The image processor in `folder`, for squares of `size` pixels. Raises OSError or ValueError if there is none."""
+    images = AutoImageProcessor.from_pretrained(folder, **SAFE, backend="pil")
+    resize(images, size)
+    return images
 
 
 def own_reader(kind: Any, folder: Path) -> Any:

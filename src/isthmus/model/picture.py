@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import nn
 
@@ -21,7 +22,7 @@ def describe(model: IsthmusModel) -> str:
         tiles = f", a thumbnail and up to {encoder['tiles']} tiles" if "tiles" in encoder else ""
         lines += [
             f"{kind} {encoder['size']} x {encoder['size'] if kind == 'image' else own.num_mel_bins}{tiles}",
-            _line(f"encoder    {encoder['name']}", model.encoders[kind], _source(model, f"{kind}.encoder")),
+            *_encoders(model, kind),
             f"  |  {math.prod(grid)} features, D={width}",
             _line(f"connector  {name}", connector, ""),
             f"  |  {connector.num_tokens} soft tokens, D={config.get_text_config().hidden_size}",
@@ -31,6 +32,18 @@ def describe(model: IsthmusModel) -> str:
     lines.append(f"  |  D={text.hidden_size}, V={text.vocab_size:,}")
     total, trainable = _count(model)
     return "\n".join([*lines, "text", "", f"{total:,} parameters, {trainable:,} trainable"])
+
+
+def _encoders(model: IsthmusModel, kind: str) -> list[str]:
+    modules: Any = model.encoders[kind]
+    name, where = model.config.encoders[kind]["name"], f"{kind}.encoder"
+    if not isinstance(name, list):
+        return [_line(f"encoder    {name}", modules, _source(model, where))]
+    adapter = _source(model, where)  # one for all of them
+    return [
+        _line(f"encoder    {own}", module, f"{adapter}{_source(model, f'{where}.{k}')}")
+        for k, (own, module) in enumerate(zip(name, modules, strict=True))
+    ]
 
 
 def _line(title: str, module: nn.Module, source: str) -> str:

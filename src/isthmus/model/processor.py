@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, ProcessorMixin
 from isthmus.data.packing import Frame, Template
 from isthmus.encoders import _pictures, _tiles, mllama
 from isthmus.encoders._reader import Reader
+from isthmus.encoders._several import SeveralImageProcessor
 from isthmus.errors import BadData, BadMedia
 from isthmus.media import load, load_image
 from isthmus.model import encoding
@@ -26,6 +27,7 @@ from isthmus.registry import find
 from isthmus.types import Image, Message
 
 READER = "reader"  # the folder of that tokenizer
+OWN: dict[str, Any] = {own.__name__: own for own in (Reader, SeveralImageProcessor)}  # readers not of transformers
 ROLES = ("system", "user", "assistant")
 
 
@@ -91,7 +93,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         if (Path(folder) / READER).is_dir():
             processor.reader = AutoTokenizer.from_pretrained(Path(folder) / READER, **SAFE)
         for kind, facts in processor.encoders.items():
-            own = Reader if facts["reader"] == Reader.__name__ else getattr(transformers, facts["reader"])
+            own = OWN.get(facts["reader"]) or getattr(transformers, facts["reader"])
             processor.readers[kind] = own.from_pretrained(Path(folder) / kind, local_files_only=True)
         return processor
 
@@ -213,8 +215,8 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
     def _arrays(self, kind: str, medium: Any) -> list[Any]:
         """What a medium's encoder is given of it: one array, or several of a medium that is longer than it takes."""
         facts = self.encoders[kind]
-        module = find("isthmus.encoders", facts["name"])
         if kind == "audio":
+            module = find("isthmus.encoders", facts["name"])
             return list(module.windows(load(medium).resampled(module.RATE).samples, facts["size"]))
         if kind == "video":
             count = facts["frames"]

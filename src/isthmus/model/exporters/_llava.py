@@ -19,6 +19,8 @@ def check(model: Any, to: str, encoders: Collection[str]) -> None:
     if list(model.encoders) != ["image"]:
         refuse(f"it takes {', '.join(model.encoders) or 'no media'}, and LLaVA takes images alone")
     name, encoder = (getattr(model.config, part)["image"]["name"] for part in ("connectors", "encoders"))
+    if isinstance(encoder, list):
+        refuse(f"it sees through {' and '.join(encoder)}, and LLaVA has one encoder")
     connector = model.connectors["image"]
     if connector.soft is not connector:
         refuse(f"{name} has layers inside the LLM, and programs that read {to} pass soft tokens only")
