@@ -379,7 +379,7 @@ def gather(recipe: Recipe, plans: Sequence[Mapping[str, Any]], seeds: int, budge
     reference = REFERENCE if REFERENCE in answers else contenders[0].name
     return Outcome(
         recipe=recipe.name,
-        parts=(recipe.model.llm, recipe.model.senses[compared(recipe)].encoder),
+        parts=(recipe.model.llm, " and ".join(recipe.model.senses[compared(recipe)].encoders)),
         budget=budget.kind if budget.amount is None else f"{budget.kind}={budget.amount:g}",
         seeds=seeds,
         reference=reference,

@@ -21,7 +21,7 @@ from isthmus.evaluate.report import Curve, Point, print_table, write_report
 from isthmus.evaluate.run import Shown, ask_all
 from isthmus.evaluate.scoring import Answer, Row, table
 from isthmus.media import picture
-from isthmus.registry import find, miss
+from isthmus.registry import miss
 from isthmus.train.recipe import Check, Recipe, leaks, load_recipe
 from isthmus.train.run import Run, train
 from isthmus.types import Sample
@@ -58,7 +58,7 @@ def _evaluate(recipe: Recipe, trained: Run, out: Path, console: Console) -> None
     example = out / "example.png"
     picture(shown[answers[0].benchmark, answers[0].sample].media[0]).save(example)
     talk = command("chat", "--model", str(out / "model"), "--image", str(example), "What is this?")
-    senses = [f"{own.encoder} through {own.connector}" for own in recipe.model.senses.values()]
+    senses = [f"{' and '.join(own.encoders)} through {own.connector}" for own in recipe.model.senses.values()]
     facts = [
         ("Model", " + ".join([recipe.model.llm, *senses])),
         ("Training", f"{trained.minutes:.1f} minutes, beside encoding the pictures"),
@@ -111,7 +111,7 @@ def with_folder(recipe: Recipe, data: Path) -> Recipe:
 def prepare(recipe: Recipe, console: Console) -> None:
     """Fetch and convert everything first, so that what follows is compute alone."""
     sets = [name for stage in recipe.stages for name in stage.data] + [it.data for it in recipe.evaluate.values()]
-    senses = [own.part or find("isthmus.encoders", own.encoder).PART for own in recipe.model.senses.values()]
+    senses = [part for own in recipe.model.senses.values() for part in own.parts]
     names = [recipe.model.llm, *(name for name in senses if name not in (None, "new"))]
     names += dict.fromkeys(part for name in sets for part in sources.parts(name))
     for name in names:

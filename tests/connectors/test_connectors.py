@@ -188,3 +188,32 @@ def test_mlp_names_the_numbers_that_fit(tokens: int) -> None:
 def test_mlp_refuses_what_is_no_width(hidden: int) -> None:
     with pytest.raises(BadRecipe, match=f"hidden: {hidden} is no width"):
         make("mlp", hidden=hidden)
+
+
+@pytest.mark.parametrize("name", TOKEN_LEVEL)
+def test_frames_have_a_position_in_time_when_asked(name: str) -> None:
+    plain, timed = make(name, (4, 2, 2), time=False), make(name, (4, 2, 2), time=True)
+    assert set(timed.state_dict()) - set(plain.state_dict()) == {"time"}
+    timed.load_state_dict(plain.state_dict() | {"time": torch.zeros(4, 1, WIDTH)})
+    assert torch.equal(timed(features()), plain(features()))
+    if name != "resampler":
+        assert not make(name, (4, 2, 2), time=True).time.any(), "zero at the start"
+    with torch.no_grad():
+        timed.time.normal_()
+        for part in (plain, timed):
+            part.mean.fill_(0.5)
+            part.std.fill_(2.0)
+    by_hand = features() + 2 * timed.time.expand(-1, 4, -1).reshape(16, WIDTH)
+    torch.testing.assert_close(timed(features()), plain(by_hand))
+    timed(features()).square().sum().backward()
+    assert bool(timed.time.grad.any())
+    assert make(name, GRID, time=True).state_dict().keys() == make(name, GRID).state_dict().keys(), "a picture has none"
+
+
+@pytest.mark.parametrize("memory", ["features", *TOKEN_LEVEL])
+def test_frames_have_a_position_in_time_in_a_memory(memory: str) -> None:
+    connector = make("gated-cross-attention", (4, 2, 2), memory=memory, time=True)
+    owner = connector if memory == "features" else connector.memory
+    assert owner.time.shape == (4, 1, WIDTH)
+    expert = make("visual-expert", (4, 2, 2), memory=memory, time=True) if memory != "features" else None
+    assert expert is None or expert.memory.time.shape == (4, 1, WIDTH)

@@ -151,6 +151,7 @@ def test_llava_hf_names_its_tensors_as_released_checkpoints_do(seeing: Callable[
         ({"connector": "visual_expert"}, "has layers inside the LLM"),
         ({"llm": "t5"}, "encoder-decoder"),
         ({"size": 32}, "made for pictures of 16 pixels and is given 32"),
+        ({"tiles": 4}, "it sees pictures in tiles"),
     ],
 )
 @pytest.mark.parametrize("to", ["llava-hf", "gguf"])

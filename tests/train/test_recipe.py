@@ -141,7 +141,7 @@ def test_a_new_connectors_options_need_no_edit(tmp_path: Path, monkeypatch: pyte
     for text, says in (
         (
             ", querys: 8",
-            "no key 'querys'. Did you mean 'queries'? Known: encoder, connector, part, size, frames, channels",
+            "no key 'querys'. Did you mean 'queries'? Known: encoder, connector, part, size, frames",
         ),
         (", queries: 8, tokens: 4", "no key 'tokens'"),
         (", queries: 8, heads: many", "image.heads: Input should be a valid integer"),

@@ -27,6 +27,7 @@ class SoftTokens(nn.Module):
         grid: how the features lie; N is the product.
         width: D_enc.
         llm_width: D_llm.
+        time: whether each frame of a video has a learned position in time (see `moments`).
     """
 
     mean: Tensor
@@ -35,9 +36,10 @@ class SoftTokens(nn.Module):
     num_tokens: int
     reads = False  # whether it reads the instruction's text too
 
-    def __init__(self, grid: Grid, width: int, llm_width: int) -> None:
+    def __init__(self, grid: Grid, width: int, llm_width: int, time: bool = False) -> None:
         super().__init__()
         self.grid = grid
+        self.time = moments(grid, width) if time else None
         self.gain = nn.Parameter(torch.ones(1))  # one number; FSDP shards no scalars
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
@@ -49,8 +51,8 @@ class SoftTokens(nn.Module):
         return self
 
     def standard(self, features_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:
-        """The features in units of their own deviation; those that `mask_BN` leaves out are 0."""
-        x = (features_BND.to(self.mean.dtype) - self.mean) / self.std
+        """The features in units of their own deviation, at their time; those that `mask_BN` leaves out are 0."""
+        x = timed((features_BND.to(self.mean.dtype) - self.mean) / self.std, self.time)
         return x if mask_BN is None else x.masked_fill(~mask_BN.unsqueeze(-1), 0)
 
     def project(self, features_BND: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Tensor:
@@ -77,6 +79,24 @@ class SoftTokens(nn.Module):
     def look(self, features_BND: Tensor, slots_BT: Tensor, text: Text = None, mask_BN: Tensor | None = None) -> Any:
         """What its layers inside the LLM would look at: nothing."""
         return None
+
+
+def moments(grid: Grid, width: int) -> nn.Parameter | None:
+    """Positions in time [F, 1, D] for each of F frames, zero at the start (as TimeSformer's: Bertasius et al., 2021,
+    arXiv:2102.05095), so that they change nothing until they are trained; None for features that have no frames."""
+    return nn.Parameter(torch.zeros(grid[0], 1, width)) if len(grid) == 3 and grid[0] > 1 else None
+
+
+def timed(x_BND: Tensor, time_F1D: Tensor | None) -> Tensor:
+    """The features of a clip, frame by frame, with the position in time added to all features of a frame.
+
+    >>> timed(torch.zeros(1, 4, 1), torch.tensor([[[1.0]], [[2.0]]])).flatten().tolist()
+    [1.0, 1.0, 2.0, 2.0]
+    """
+    if time_F1D is None:
+        return x_BND
+    B, N, D = x_BND.shape
+    return (x_BND.reshape(B, len(time_F1D), N // len(time_F1D), D) + time_F1D).view(B, N, D)
 
 
 class Fewer(nn.Module):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from isthmus.connectors._options import SIZES
 from isthmus.connectors._sight import Sight, layers
-from isthmus.connectors._soft import Count, Grid, SoftTokens, Text, split
+from isthmus.connectors._soft import Count, Grid, SoftTokens, Text, moments, split, timed
 from isthmus.errors import BadRecipe
 from isthmus.options import problems
 from isthmus.registry import find
@@ -71,6 +71,7 @@ class Connector(nn.Module):
         together: whether media whose markers stand side by side are seen together by what follows.
         partial: whether the last number of a feature says if it is one (above 0) or only fills the grid up and is not
             to be seen, as those of the encoder `mllama` do.
+        time: whether each frame of a video has a learned position in time, in the memory.
 
     Raises:
         BadRecipe: for a memory that does not exist or is inside the LLM itself, or options that do not fit.
@@ -97,13 +98,17 @@ class Connector(nn.Module):
         everywhere: bool = False,
         together: bool = False,
         partial: bool = False,
+        time: bool = False,
     ) -> None:
         super().__init__()
         if memory == "features" and (tokens is not None or inside):
             raise BadRecipe("memory: features are looked at as they are, so there are no `tokens` and nothing `inside`")
         part: Any = (
-            nn.Identity() if memory == "features" else inner(memory, grid, width, llm_width, tokens, **(inside or {}))
+            nn.Identity()
+            if memory == "features"
+            else inner(memory, grid, width, llm_width, tokens, time, **(inside or {}))
         )
+        self.time = moments(grid, width) if time and memory == "features" else None
         if partial and memory != "features" and getattr(getattr(part, "fewer", None), "ratio", None) != 1:
             raise BadRecipe("partial: the memory has to keep a token for each feature, as features, linear and mlp can")
         self.memory, self.memory_width = part, width if memory == "features" else len(part.offset)
@@ -157,7 +162,11 @@ class Connector(nn.Module):
         last_BT = slots_BT.cumsum(1) - 1  # of the media before a token; -1 where there is none
         if not most:
             return Seen([], [], None, last_BT >= 0)
-        m = self.soft(features_BND, text, mask_BN) if self.soft else features_BND.to(self.marker.dtype)
+        m = (
+            self.soft(features_BND, text, mask_BN)
+            if self.soft
+            else timed(features_BND.to(self.marker.dtype), self.time)
+        )
         n = torch.arange(most, device=slots_BT.device)
         place_Bn = (counts_B.cumsum(0) - counts_B).unsqueeze(1) + n  # of a row's media among all of them
         place_Bn = place_Bn.where(n < counts_B.unsqueeze(1), 0)
@@ -175,8 +184,9 @@ class Connector(nn.Module):
         return Seen(list(keys), list(values), mask.unsqueeze(1), last_BT >= 0)
 
 
-def inner(name: str, grid: Grid, width: int, llm_width: int, tokens: int | None, **options: Any) -> Any:
+def inner(name: str, grid: Grid, width: int, llm_width: int, tokens: int | None, time: bool, **options: Any) -> Any:
     """A token-level connector as a part of another one. Raises `BadRecipe` for another kind, or unknown options."""
+    options |= {"time": True} if time else {}
     build = find("isthmus.connectors", name).Connector
     if not issubclass(build, SoftTokens):
         raise BadRecipe(f"{name} is inside the LLM itself; a token-level connector is needed here, such as mlp")

@@ -18,15 +18,22 @@ class Connector(SoftTokens):
         llm_width: D_llm.
         tokens: M; None keeps N.
         pool: how neighbours become one token (see `_soft.Fewer`).
+        time: whether each frame of a video has a learned position in time.
 
     Raises:
         BadRecipe: when `tokens` does not fit (it names the numbers that do).
     """
 
     def __init__(
-        self, grid: Grid, width: int, llm_width: int, tokens: Count | None = None, pool: Pool = "shuffle"
+        self,
+        grid: Grid,
+        width: int,
+        llm_width: int,
+        tokens: Count | None = None,
+        pool: Pool = "shuffle",
+        time: bool = False,
     ) -> None:
-        super().__init__(grid, width, llm_width)
+        super().__init__(grid, width, llm_width, time)
         self.fewer = Fewer(grid, tokens, pool)
         self.num_tokens = self.fewer.num_tokens
         self.linear = nn.Linear(width * self.fewer.widen, llm_width)

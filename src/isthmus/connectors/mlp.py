@@ -20,6 +20,7 @@ class Connector(SoftTokens):
         tokens: M; None keeps N.
         hidden: width of the hidden layer; None takes D_llm.
         pool: how neighbours become one token (see `_soft.Fewer`).
+        time: whether each frame of a video has a learned position in time.
 
     Raises:
         BadRecipe: when `tokens` does not fit (it names the numbers that do), or `hidden` is no width.
@@ -33,8 +34,9 @@ class Connector(SoftTokens):
         tokens: Count | None = None,
         hidden: Count | None = None,
         pool: Pool = "shuffle",
+        time: bool = False,
     ) -> None:
-        super().__init__(grid, width, llm_width)
+        super().__init__(grid, width, llm_width, time)
         hidden = llm_width if hidden is None else hidden
         if hidden < 1:
             raise BadRecipe(f"hidden: {hidden} is no width; at least 1 is needed")

@@ -35,6 +35,7 @@ class Connector(SoftTokens):
         positions: how long an instruction may be; longer ones are cut.
         inner: width of the feed-forward layers; None takes 4 times `hidden`.
         dropout: inside the Q-Former, while it is trained.
+        time: whether each frame of a video has a learned position in time; without, its queries see no order.
 
     Raises:
         BadRecipe: when `hidden` is no multiple of `heads`, or an instruction is to be read without a vocabulary.
@@ -55,8 +56,9 @@ class Connector(SoftTokens):
         positions: Count = 512,
         inner: Count | None = None,
         dropout: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        time: bool = False,
     ) -> None:
-        super().__init__(grid, width, llm_width)
+        super().__init__(grid, width, llm_width, time)
         heads = max(1, hidden // 64) if heads is None else heads
         if hidden % heads:
             raise BadRecipe(f"heads: {heads} do not divide a width of {hidden} (`hidden`)")

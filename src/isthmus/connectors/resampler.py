@@ -32,6 +32,7 @@ class Connector(SoftTokens):
         act: between the feed-forward layers, which are 4 D_enc wide.
         qk_norm: whether queries and keys are normalised, head by head (Laurençon et al., 2023, arXiv:2306.16527).
         out: whether the last product W z + b is there; without it, the soft tokens are D_enc wide.
+        time: whether each frame of a video has a position in time; here it is drawn at random and then learned.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Connector(SoftTokens):
         act: Act = "gelu",
         qk_norm: bool = False,
         out: bool = True,
+        time: bool = True,
     ) -> None:
-        super().__init__(grid, width, llm_width if out else width)
+        super().__init__(grid, width, llm_width if out else width, time)
         heads = max(1, width // head_dim) if heads is None else heads
-        self.num_tokens, self.frames = tokens, grid[0] if len(grid) == 3 else 1
+        self.num_tokens = tokens
         self.latents = nn.Parameter(torch.randn(tokens, width) * width**-0.5)
-        self.time = nn.Parameter(torch.randn(self.frames, 1, width) * 0.02) if self.frames > 1 else None
+        if self.time is not None:
+            nn.init.normal_(self.time, std=0.02)
         self.layers = nn.ModuleList(Layer(width, heads, head_dim, act, qk_norm) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, llm_width) if out else nn.Identity()
@@ -62,9 +65,6 @@ class Connector(SoftTokens):
         mask = None
         if mask_BN is not None:  # the latents see each other as well
             mask = torch.cat([mask_BN, mask_BN.new_ones(len(x), self.num_tokens)], 1)[:, None, None]
-        if self.time is not None:
-            B, N, D = x.shape
-            x = (x.view(B, self.frames, N // self.frames, D) + self.time).view(B, N, D)
         z_BMD = self.latents.expand(len(x), -1, -1)
         for layer in self.layers:
             z_BMD = layer(x, z_BMD, mask)

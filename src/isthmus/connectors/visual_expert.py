@@ -53,6 +53,7 @@ class Connector(nn.Module):
         tokens: M; None takes that connector's own default.
         inside: that connector's other options.
         ends: whether learned tokens begin and end a medium; without them there are M, all of them the medium's.
+        time: whether the memory's connector has a learned position in time for each frame of a video.
 
     Raises:
         BadRecipe: for a `memory` that does not exist or is inside the LLM itself, or `tokens` that do not fit.
@@ -67,9 +68,10 @@ class Connector(nn.Module):
         tokens: Count | None = None,
         inside: dict[str, Any] | None = None,
         ends: bool = True,
+        time: bool = False,
     ) -> None:
         super().__init__()
-        self.memory: SoftTokens = inner(memory, grid, width, llm_width, tokens, **(inside or {}))
+        self.memory: SoftTokens = inner(memory, grid, width, llm_width, tokens, time, **(inside or {}))
         self.ends = nn.Parameter(torch.randn(2, llm_width) * 0.02) if ends else None
         self.num_tokens = self.memory.num_tokens + (2 if ends else 0)
         self.twins = nn.ModuleList()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from transformers import AutoImageProcessor
 from transformers.image_utils import SizeDict
 
 from isthmus.errors import BadRecipe, PartUnavailable
@@ -87,6 +88,13 @@ def _said(folder: Path, of: tuple[str, ...]) -> dict[str, Any]:
     raise PartUnavailable(f"the part in {folder} cannot be loaded: its processor_config.json has no {' or '.join(of)}")
 
 
+def usual(folder: Path, size: int) -> Any:
+    """The image processor in `folder`, for squares of `size` pixels. Raises OSError or ValueError if there is none."""
+    images = AutoImageProcessor.from_pretrained(folder, **SAFE, backend="pil")
+    resize(images, size)
+    return images
+
+
 def own_reader(kind: Any, folder: Path) -> Any:
     """The processor or feature extractor of the class `kind` in `folder`. Raises `PartUnavailable` if there is none."""
     try:
@@ -103,6 +111,11 @@ def resize(images: Any, size: int) -> None:
         images.size = SizeDict(shortest_edge=size) if "shortest_edge" in images.size else edges
     else:
         images.size = edges
+
+
+def side(images: Any) -> int:
+    """The side of the square that an image processor makes."""
+    return int((images.crop_size if getattr(images, "do_center_crop", False) else images.size)["height"])
 
 
 def exactly(what: str, size: int, only: int) -> None:

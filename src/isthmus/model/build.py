@@ -12,45 +12,23 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from isthmus import parts
-from isthmus.connectors._options import SIZES
-from isthmus.connectors._options import options as connector_options
 from isthmus.data.packing import plain
-from isthmus.encoders._pictures import resize
+from isthmus.encoders._pictures import usual
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.model import encoding
+from isthmus.model.choice import NEW, Sense, choose, places
 from isthmus.model.composed import IsthmusModel, connector, family
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.processor import IsthmusProcessor
-from isthmus.options import problems
 from isthmus.parts import catalog
 from isthmus.parts.cache import sha256
 from isthmus.parts.weights import SAFE, pretrained
-from isthmus.registry import find, miss, names
+from isthmus.registry import miss
 
-EXAMPLES = {
-    "image": "vit-s", "audio": "whisper", "video": "videomae", "points": "point-transformer", "series": "patchtst"
-}  # fmt: skip
-NEW = "new"  # in place of a part: an encoder with random weights, to be trained from nothing
 FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # what a part's folder is loaded from
-
-
-Sense = tuple[str, str] | Mapping[str, Any]  # (encoder, connector), or a mapping with these and more
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """What is chosen for one kind of media: where the encoder's weights are, and what the configuration says of it.
-
-    `channels` are those of an encoder that is to be made new.
-    """
-
-    part: str
-    encoder: dict[str, Any]
-    connector: dict[str, Any]
-    channels: int | None = None
 
 
 def compose(
@@ -69,7 +47,9 @@ def compose(
     Args:
         llm: a part's name, `hf://org/name@revision`, or a local folder.
         image: (encoder, connector), or a mapping with `encoder`, `connector` and what is not to be their default:
-            `part` (where the encoder's weights come from), `size` (pixels), and the connector's options.
+            `part` (where the encoder's weights come from), `size` (pixels), `tiles` (into how many, at most, a picture
+            is cut beside its thumbnail), and the connector's options. With a list of encoders, `part` and `size` may
+            be lists too, and `join` says how features are joined: by `channel`, or by `token`.
         audio: the same; `size` counts frames of the spectrum, or samples.
         video: the same; with an encoder of pictures, `frames` are those of a clip that it sees (8).
         points: the same; `size` counts points. `part: new` makes an encoder to be trained from nothing; `channels` are
@@ -83,15 +63,16 @@ def compose(
         BadRecipe: for options that do not fit, or an LLM that cannot be joined.
     """
     wanted = {"image": image, "audio": audio, "video": video, "points": points, "series": series}
-    chosen = {kind: _chosen(kind, how) for kind, how in wanted.items() if how is not None}
-    named = {"llm": llm} | {f"{kind}.encoder": it.part for kind, it in chosen.items() if it.part != NEW}
+    chosen = {kind: choose(kind, how) for kind, how in wanted.items() if how is not None}
+    where_from = {where: part for it in chosen.values() for where, part in it.parts.items()}
+    named = {"llm": llm} | {where: part for where, part in where_from.items() if part != NEW}
     folders = {where: parts.get(source) for where, source in named.items()}
     config = IsthmusConfig(
         llm_config=_config(folders["llm"]),
         encoders={kind: it.encoder for kind, it in chosen.items()},
         connectors={kind: it.connector for kind, it in chosen.items()},
         parts={where: _record(source, folders[where]) for where, source in named.items()},
-        trained=[f"{kind}.encoder" for kind, it in chosen.items() if it.part == NEW],
+        trained=[where for where, part in where_from.items() if part == NEW],
     )
     for options in config.connectors.values():
         _fill_in(options, config.get_text_config())
@@ -99,9 +80,9 @@ def compose(
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as room:
         torch.manual_seed(seed)
         for kind, it in chosen.items():
-            if it.part == NEW:
+            if it.new is not None:
                 folders[f"{kind}.encoder"] = Path(room) / kind
-                _new(kind, it).save_pretrained(Path(room) / kind)
+                it.new().save_pretrained(Path(room) / kind)
         return assemble(config, folders)
 
 
@@ -112,11 +93,11 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
         raise BadRecipe(f"{name} has no attention, by which text would look at media. Take another LLM")
     llm, modules = pretrained(family(config.llm_config), folders["llm"]), {}
     for kind in config.encoders:
-        modules[kind] = encoding.module(config, kind).load(folders[f"{kind}.encoder"])
+        modules[kind] = encoding.module(config, kind).load(_folder(config, kind, folders))
         setattr(config, f"{kind}_config", modules[kind].config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folders["llm"], **SAFE)
-        readers = {kind: _reader(config, kind, folders[f"{kind}.encoder"]) for kind in config.encoders}
+        readers = {kind: _reader(config, kind, _folder(config, kind, folders)) for kind in config.encoders}
     except (OSError, ValueError) as error:
         where = ", ".join(map(str, folders.values()))
         raise PartUnavailable(f"a part in {where} cannot be loaded: {error}") from error
@@ -145,6 +126,7 @@ def _sizes(model: IsthmusModel) -> dict[str, Any]:
         "tokens": {kind: module.num_tokens for kind, module in connectors.items()},
         "reads": [kind for kind, module in connectors.items() if module.reads],
         "slots": slots,
+        "tiles": config.encoders.get("image", {}).get("tiles", 0),
         "encoders": {
             kind: config.encoders[kind] | {"config": getattr(config, f"{kind}_config").to_dict()}
             for kind in config.encoders
@@ -216,65 +198,19 @@ def _record(source: str, folder: Path) -> dict[str, str]:
     return {"name": str(folder.resolve()) if local else source, "sha256": fingerprint(source, folder)}
 
 
+def _folder(config: IsthmusConfig, kind: str, folders: Mapping[str, Path]) -> Any:
+    """Where the weights of a kind's encoder are; a list for several."""
+    name = config.encoders[kind]["name"]
+    own = [folders[where] for where in places(kind, name)]
+    return own if isinstance(name, list) else own[0]
+
+
 def _config(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, **SAFE)
     except (OSError, ValueError) as error:
         raise PartUnavailable(f"the part in {folder} cannot be loaded: {error}") from error
     return getattr(config, "vision_config", config)  # a whole CLIP or SigLIP: its vision half
-
-
-def _chosen(kind: str, how: Sense) -> Chosen:
-    """What `compose` was asked for one kind of media, checked."""
-    given = dict(zip(("encoder", "connector"), how, strict=True)) if isinstance(how, tuple) else dict(how)
-    given = {key: value for key, value in given.items() if value is not None}
-    for key in ("encoder", "connector"):
-        if key not in given:
-            example = EXAMPLES[kind]
-            raise BadRecipe(f"{kind}: no {key} is named. For example: {{encoder: {example}, connector: mlp}}")
-    module = find("isthmus.encoders", name := given.pop("encoder"))
-    framed = kind == "video" and module.KIND == "image"
-    if kind != module.KIND and not framed:
-        fit = [other for other in names("isthmus.encoders") if kind == find("isthmus.encoders", other).KIND]
-        raise BadRecipe(f"{kind}: the encoder {name} is for {module.KIND}. Those for {kind}: {', '.join(fit)}")
-    part, size = given.pop("part", module.PART), given.pop("size", module.SIZE)
-    if part is None:
-        new = f", or `part: {NEW}` to train one from nothing" if hasattr(module, "fresh") else ""
-        raise BadRecipe(
-            f"{kind}: the encoder {name} has no default weights. Name a folder or hub part with `part`{new}"
-        )
-    if part == NEW and not hasattr(module, "fresh"):
-        raise BadRecipe(f"{kind}: the encoder {name} is not trained from nothing here. Name a folder or hub part")
-    channels: Any = given.pop("channels", None)
-    if channels is not None and part != NEW:
-        raise BadRecipe(f"{kind}: channels are those of a new encoder; the part {part} has its own")
-    if size < 1:
-        raise BadRecipe(f"{kind}: size: {size}, at least 1 is needed")
-    encoder = {"name": name, "size": size}
-    if framed:
-        encoder["frames"] = frames = given.pop("frames", encoding.FRAMES)
-        if not isinstance(frames, int) or frames < 1:
-            raise BadRecipe(f"{kind}: frames: {frames!r}, a number of at least 1 is needed")
-    options = {key: value for key, value in given.items() if key != "connector"}
-    known = list(connector_options(given["connector"]))
-    for key in options:
-        if key not in known:
-            raise BadRecipe(f"{kind}: {miss('option', key, ['part', 'size', *(['frames'] if framed else []), *known])}")
-    build = find("isthmus.connectors", given["connector"]).Connector.__init__
-    if wrong := [what for _, what in problems(given["connector"], build, SIZES, options)]:
-        raise BadRecipe("\n".join(f"{kind}: {what}" for what in wrong))
-    return Chosen(part, encoder, {"name": given["connector"], **options}, channels)
-
-
-def _new(kind: str, chosen: Chosen) -> Any:
-    """An encoder with random weights for one kind of media. Raises `BadRecipe` where `channels` do not fit it."""
-    module, own = find("isthmus.encoders", chosen.encoder["name"]), {}
-    if chosen.channels is not None:
-        own["channels"] = chosen.channels
-    try:
-        return module.fresh(chosen.encoder["size"], **own)
-    except (TypeError, ValueError) as error:
-        raise BadRecipe(f"{kind}: no new {chosen.encoder['name']} of {chosen}: {error}") from error
 
 
 def _fill_in(options: dict[str, Any], text: Any) -> None:
@@ -293,8 +229,11 @@ def _reader(config: IsthmusConfig, kind: str, folder: Path) -> Any:
         config.encoders[kind]["frames"] = module.frames(getattr(config, f"{kind}_config"))
     if hasattr(module, "reader"):
         return module.reader(folder, size)
-    images = AutoImageProcessor.from_pretrained(folder, **SAFE, backend="pil")
-    resize(images, size)
+    images = usual(folder, size)
+    if "tiles" in config.encoders[kind] and hasattr(images, "max_image_tiles"):
+        raise BadRecipe(
+            f"{kind}: tiles: the encoder {config.encoders[kind]['name']} cuts pictures itself; leave it out"
+        )
     return images
 
 

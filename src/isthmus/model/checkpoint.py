@@ -25,6 +25,7 @@ from torch import Tensor
 from isthmus import parts
 from isthmus.errors import BadCheckpoint, IsthmusError, PartUnavailable, UnknownName
 from isthmus.model.build import assemble, fingerprint, freeze
+from isthmus.model.choice import places
 from isthmus.model.composed import IsthmusModel, encoder
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.lora import add_lora, merge_lora
@@ -193,7 +194,7 @@ def _light(folder: Path, config: IsthmusConfig) -> tuple[IsthmusModel, IsthmusPr
     folders = {where: _part(folder, where, facts) for where, facts in config.parts.items()}
     with tempfile.TemporaryDirectory() as room:
         for kind in config.encoders:  # those that were new have no part: all their weights are in the checkpoint
-            if f"{kind}.encoder" not in folders:
+            if not any(where in folders for where in places(kind, config.encoders[kind]["name"])):
                 folders[f"{kind}.encoder"] = Path(room) / kind
                 encoder(config, kind).save_pretrained(Path(room) / kind)
         model, processor = assemble(config, folders)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-import isthmus.encoders._point_model  # noqa: F401  makes its configuration known to AutoConfig
+from isthmus.encoders import _point_model, _several  # noqa: F401  make their configurations known to AutoConfig
 
 
 class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -17,12 +17,14 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
     Args:
         llm_config: the LLM's own configuration.
         image_config, audio_config, ...: the encoder's own configuration; that of a kind is `<kind>_config`.
-        encoders: kind -> {"name": file in `encoders/`, "size": its own, "frames": of a clip}.
+        encoders: kind -> {"name": file in `encoders/`, "size": its own, "frames": of a clip, "tiles": of a picture at
+            most, beside its thumbnail}. Of several encoders, names and sizes are lists, and "join" says how features
+            are joined (`encoders._several`).
         connectors: kind -> {"name": file in `connectors/`, and its options}.
         placeholders: kind -> token id that holds a slot. It lies outside the LLM's vocabulary, whose embeddings
             and logits stay exactly its own.
         parts: "llm" or "<kind>.encoder" -> {"name", "sha256"}: where the weights come from, so that a checkpoint
-            can leave them out; "sha256" is what `build.fingerprint` gives.
+            can leave them out; "sha256" is what `build.fingerprint` gives. Of several encoders, "<kind>.encoder.0", ...
         adapters: the same keys -> {"r", "alpha"} of the LoRA adapter that is in the part.
         trained: the same keys, for parts whose own weights are no longer those of `parts`.
     """

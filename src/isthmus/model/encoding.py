@@ -13,14 +13,18 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from isthmus.encoders._several import Several
 from isthmus.registry import find
 
 FRAMES = 8  # of a clip that an encoder of pictures sees, by default
 
 
 def module(config: Any, kind: str) -> Any:
-    """The file in `encoders/` that reads this kind of media."""
-    return find("isthmus.encoders", config.encoders[kind]["name"])
+    """The file in `encoders/` that reads this kind of media, or what stands for several."""
+    facts = config.encoders[kind]
+    if isinstance(facts["name"], list):
+        return Several(facts["name"], facts["size"], facts["join"])
+    return find("isthmus.encoders", facts["name"])
 
 
 def framed(config: Any, kind: str) -> bool:

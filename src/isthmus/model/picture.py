@@ -19,9 +19,10 @@ def describe(model: IsthmusModel) -> str:
         grid, width = encoding.grid(config, kind), encoding.width(config, kind)
         connector = model.connectors[kind]
         name = config.connectors[kind]["name"]
+        tiles = f", a thumbnail and up to {encoder['tiles']} tiles" if "tiles" in encoder else ""
         lines += [
-            f"{kind} {_size(kind, encoder)}",
-            _line(f"encoder    {encoder['name']}", model.encoders[kind], _source(model, f"{kind}.encoder")),
+            f"{kind} {_size(kind, encoder)}{tiles}",
+            *_encoders(model, kind),
             f"  |  {math.prod(grid)} features, D={width}",
             _line(f"connector  {name}", connector, ""),
             f"  |  {connector.num_tokens} soft tokens, D={config.get_text_config().hidden_size}",
@@ -34,14 +35,26 @@ def describe(model: IsthmusModel) -> str:
 
 
 def _size(kind: str, encoder: Mapping[str, Any]) -> str:
-    """How large one piece is, as its encoder counts.
+    """How large one piece is, as its encoder counts; of several encoders, for each.
 
     >>> _size("image", {"size": 112}), _size("video", {"size": 224, "frames": 8}), _size("points", {"size": 1024})
     ('112 x 112', '8 x 224 x 224', '1024')
     """
-    side = str(encoder["size"])
-    sides = [side, side] if kind in ("image", "video") else [side]
-    return " x ".join([*([str(encoder["frames"])] if "frames" in encoder else []), *sides])
+    each = encoder["size"] if isinstance(encoder["size"], list) else [encoder["size"]]
+    sides = [f"{side} x {side}" if kind in ("image", "video") else str(side) for side in each]
+    return " x ".join([*([str(encoder["frames"])] if "frames" in encoder else []), " and ".join(sides)])
+
+
+def _encoders(model: IsthmusModel, kind: str) -> list[str]:
+    modules: Any = model.encoders[kind]
+    name, where = model.config.encoders[kind]["name"], f"{kind}.encoder"
+    if not isinstance(name, list):
+        return [_line(f"encoder    {name}", modules, _source(model, where))]
+    adapter = _source(model, where)  # one for all of them
+    return [
+        _line(f"encoder    {own}", module, f"{adapter}{_source(model, f'{where}.{k}')}")
+        for k, (own, module) in enumerate(zip(name, modules, strict=True))
+    ]
 
 
 def _line(title: str, module: nn.Module, source: str) -> str:

@@ -9,14 +9,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
 import transformers
 from torch import Tensor
 from transformers import AutoTokenizer, ProcessorMixin
 
 from isthmus.data.packing import Frame, Template
-from isthmus.encoders import mllama
+from isthmus.encoders import _pictures, _tiles, mllama
 from isthmus.encoders._reader import Reader
+from isthmus.encoders._several import SeveralImageProcessor
 from isthmus.errors import BadData, BadMedia
 from isthmus.media import load, load_image
 from isthmus.model import encoding
@@ -25,6 +27,7 @@ from isthmus.registry import find
 from isthmus.types import Image, Message
 
 READER = "reader"  # the folder of that tokenizer
+OWN: dict[str, Any] = {own.__name__: own for own in (Reader, SeveralImageProcessor)}  # readers not of transformers
 ROLES = ("system", "user", "assistant")
 
 
@@ -44,6 +47,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         encoders: kind -> what the configuration says of its encoder, with the encoder's own settings as `config`.
         slots: kind -> how many soft tokens a piece has whose first 1, 2, ... features hold something, where that
             depends on their number.
+        tiles: into how many tiles beside its thumbnail a picture is cut at most; 0: it is one piece.
     """
 
     def __init__(
@@ -56,13 +60,14 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         reads: Sequence[str] = (),
         encoders: dict[str, dict[str, Any]] | None = None,
         slots: dict[str, list[int]] | None = None,
+        tiles: int = 0,
     ) -> None:
         super().__init__(tokenizer, image_processor)
         self.reader: Any = None
         self.readers: dict[str, Any] = {}
         self.encoders, self.slots = dict(encoders or {}), dict(slots or {})
         self.placeholders, self.tokens = dict(placeholders or {}), dict(tokens or {})
-        self.frame, self.reads = frame, list(reads)
+        self.frame, self.reads, self.tiles = frame, list(reads), tiles
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         """As its base class, but an image processor may be absent."""
@@ -88,7 +93,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         if (Path(folder) / READER).is_dir():
             processor.reader = AutoTokenizer.from_pretrained(Path(folder) / READER, **SAFE)
         for kind, facts in processor.encoders.items():
-            own = Reader if facts["reader"] == Reader.__name__ else getattr(transformers, facts["reader"])
+            own = OWN.get(facts["reader"]) or getattr(transformers, facts["reader"])
             processor.readers[kind] = own.from_pretrained(Path(folder) / kind, local_files_only=True)
         return processor
 
@@ -165,7 +170,8 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
     def prepare(self, media: Sequence[Any]) -> tuple[dict[str, Any], list[list[tuple[str, int]]]]:
         """Media as a model takes them: `media` and `valid` by kind; and of each medium its pieces' kinds and slots.
 
-        A sound that is longer than its encoder hears at once has several pieces, and so has a video of more frames.
+        A sound that is longer than its encoder hears at once has several pieces, and so have a video of more frames
+        and a picture that is cut into tiles.
 
         Raises `BadMedia` for one that cannot be decoded, or that the encoder cannot take.
         """
@@ -186,7 +192,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         """Pieces of one kind as the encoder takes them [K, ...], and how many units of each are real [K], if that
         matters."""
         if kind == "image":
-            return self.preprocess(arrays), None
+            return self._pixels(arrays), None
         values, valid = encoding.prepare(self._config(kind), kind, self.readers[kind], arrays)
         return values, valid if hasattr(encoding.module(self._config(kind), kind), "kept") else None
 
@@ -207,12 +213,12 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         Raises `BadMedia` for a medium that cannot be decoded.
         """
         if (kind := _kind(medium)) == "image":
-            return [load(medium) if isinstance(medium, Image) else load_image(medium)]
+            return self._cut(medium)
         if kind not in self.encoders:
             raise BadData(f"this model takes {', '.join(self.placeholders) or 'no media'}, not {kind}")
         facts = self.encoders[kind]
-        module = find("isthmus.encoders", facts["name"])
         if kind == "audio":
+            module = find("isthmus.encoders", facts["name"])
             return list(module.windows(load(medium).resampled(module.RATE).samples, facts["size"]))
         if kind == "video":
             count = facts["frames"]
@@ -282,15 +288,25 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
     def preprocess(self, images: Sequence[Any]) -> Tensor:
         """Pixels [N, 3, H, W] of images: each an `isthmus.Image`, a path, encoded bytes or a PIL image.
 
-        Where the image processor cuts them into tiles, `encoders.mllama.pack` says how these lie.
+        Where they are cut into tiles, N counts the pieces, of which `prepare` says whose they are. Where the image
+        processor itself cuts them, `encoders.mllama.pack` says how these lie.
         """
+        return self._pixels([piece for image in images for piece in self.arrays(image)])
+
+    def _cut(self, image: Any) -> list[PIL.Image.Image]:
+        """The pieces of an image: itself, or its thumbnail and tiles."""
         if self.image_processor is None:
             kinds = ", ".join(self.placeholders)
             raise BadData(
                 f"this model takes {kinds}, which the processor cannot prepare yet. Give `media` to the model"
             )
-        pictures = [picture for image in images for picture in self.arrays(image)]
-        made = self.image_processor(pictures, return_tensors="pt")
+        picture = load(image) if isinstance(image, Image) else load_image(image)
+        if not self.tiles:
+            return [picture]
+        return _tiles.cut(picture, _pictures.side(self.image_processor), self.tiles, self.image_processor.resample)
+
+    def _pixels(self, pieces: Sequence[PIL.Image.Image]) -> Tensor:
+        made = self.image_processor(pieces, return_tensors="pt")
         if "aspect_ratio_ids" in made:  # all pictures are one row's to it
             return mllama.pack(made.pixel_values[0], made.aspect_ratio_ids[0])
         return made.pixel_values  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ from pydantic import create_model as model_of
 
 from isthmus.connectors._options import options as connector_options
 from isthmus.data import sources
+from isthmus.encoders._several import Join
 from isthmus.errors import BadRecipe
 from isthmus.options import problems
 from isthmus.registry import find, miss, names
@@ -23,7 +24,8 @@ from isthmus.types import KINDS
 Name = Annotated[str, Field(pattern=r"^\w[\w .-]*$")]  # it becomes a folder's name
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Place = tuple[str | int, ...]  # the keys that lead to a value
-CONNECTORS = "isthmus.connectors"
+CONNECTORS, ENCODERS = "isthmus.connectors", "isthmus.encoders"
+Size = Annotated[int, Field(gt=0)]
 OBJECTIVE = ("self", "model", "processor", "samples", "some")  # what every objective takes; the rest are options
 
 
@@ -36,16 +38,30 @@ class Strict(BaseModel):
 class Bridge(Strict):
     """How one kind of media reaches the LLM; the connector's own options (`tokens`, ...) stand beside these keys.
 
-    `frames` are those of a clip that an encoder of pictures sees, `channels` those of an encoder that begins with
-    nothing (`part: new`).
+    `frames` are those of a clip that an encoder of pictures sees, `tiles` those of a large picture, `channels` those of
+    an encoder that begins with nothing (`part: new`). Several encoders of pictures are a list, `part` and `size` too,
+    and `join` says how.
     """
 
-    encoder: str
+    encoder: str | Annotated[list[str], Field(min_length=2)]
     connector: str
-    part: str | None = None
-    size: int | None = Field(default=None, gt=0)
-    frames: int | None = Field(default=None, gt=0)
-    channels: int | None = Field(default=None, gt=0)
+    part: str | list[str | None] | None = None
+    size: Size | list[Size] | None = None
+    frames: Size | None = None
+    tiles: Annotated[int, Field(ge=2)] | None = None
+    join: Join | None = None
+    channels: Size | None = None
+
+    @property
+    def encoders(self) -> list[str]:
+        """The names of the encoder, or of each of several."""
+        return [self.encoder] if isinstance(self.encoder, str) else self.encoder
+
+    @property
+    def parts(self) -> list[str | None]:
+        """Where their weights come from, given or by default; None where neither says it."""
+        given = self.part if isinstance(self.part, list) else [self.part] * len(self.encoders)
+        return [own or find(ENCODERS, name).PART for own, name in zip(given, self.encoders, strict=False)]
 
 
 @functools.cache
@@ -209,7 +225,7 @@ def load_recipe(name: str | os.PathLike[str], changes: Sequence[str] | None = No
 def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
     """What the types cannot say: names that do not exist, and options that a data set does not have."""
     for kind, own in recipe.model.senses.items():
-        for key, name in (("encoder", own.encoder), ("connector", own.connector)):
+        for key, name in (*(("encoder", name) for name in own.encoders), ("connector", own.connector)):
             if name not in (known := names(f"isthmus.{key}s")):
                 yield ("model", kind, key), miss(key, name, known)
         if own.part == "new" and not any(f"{kind}.encoder" in stage.train for stage in recipe.stages):

@@ -19,6 +19,8 @@ def check(model: Any, to: str, encoders: Collection[str]) -> None:
     if list(model.encoders) != ["image"]:
         refuse(f"it takes {', '.join(model.encoders) or 'no media'}, and LLaVA takes images alone")
     name, encoder = (getattr(model.config, part)["image"]["name"] for part in ("connectors", "encoders"))
+    if isinstance(encoder, list):
+        refuse(f"it sees through {' and '.join(encoder)}, and LLaVA has one encoder")
     connector = model.connectors["image"]
     if connector.soft is not connector:
         refuse(f"{name} has layers inside the LLM, and programs that read {to} pass soft tokens only")
@@ -33,6 +35,8 @@ def check(model: Any, to: str, encoders: Collection[str]) -> None:
     size, own = model.config.encoders["image"]["size"], model.encoders["image"].config.image_size
     if size != own:
         refuse(f"its encoder was made for pictures of {own} pixels and is given {size}, and LLaVA resizes no positions")
+    if "tiles" in model.config.encoders["image"]:
+        refuse("it sees pictures in tiles, and LLaVA's layout has one piece for each")
     if model.config.is_encoder_decoder:
         refuse("its LLM is an encoder-decoder, and LLaVA's is decoder-only")
 

@@ -1,0 +1,121 @@
+"""What `compose` is asked for one kind of media, checked: encoders, a connector, and their options."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from isthmus.connectors._options import SIZES
+from isthmus.connectors._options import options as connector_options
+from isthmus.encoders._several import JOINS
+from isthmus.errors import BadRecipe
+from isthmus.model import encoding
+from isthmus.options import problems
+from isthmus.registry import find, miss, names
+
+EXAMPLES = {
+    "image": "vit-s", "audio": "whisper", "video": "videomae", "points": "point-transformer", "series": "patchtst"
+}  # fmt: skip
+NEW = "new"  # in place of a part: an encoder with random weights, to be trained from nothing
+Sense = tuple[str | Sequence[str], str] | Mapping[str, Any]  # (encoder, connector), or a mapping with these and more
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What is chosen for one kind of media: where the encoder's weights are, and what the configuration says of it.
+
+    `parts` are by their place in a recipe: `image.encoder`, or `image.encoder.0`, ... of several. Where it is `NEW`,
+    `new` makes the encoder.
+    """
+
+    parts: dict[str, str]
+    encoder: dict[str, Any]
+    connector: dict[str, Any]
+    new: Callable[[], Any] | None = None
+
+
+def choose(kind: str, how: Sense) -> Chosen:
+    """What `compose` was asked for one kind of media, checked."""
+    asked = zip(("encoder", "connector"), how, strict=True) if isinstance(how, tuple) else how.items()
+    given: dict[str, Any] = {key: value for key, value in asked if value is not None}
+    for key in ("encoder", "connector"):
+        if key not in given:
+            example = EXAMPLES[kind]
+            raise BadRecipe(f"{kind}: no {key} is named. For example: {{encoder: {example}, connector: mlp}}")
+    own_channels: dict[str, Any] = {"channels": given.pop("channels")} if "channels" in given else {}
+    parts, encoder, framed = _encoder(kind, given)
+    new = None
+    if NEW in parts.values():
+        new = functools.partial(find("isthmus.encoders", encoder["name"]).fresh, encoder["size"], **own_channels)
+    elif own_channels:
+        raise BadRecipe(f"{kind}: channels are those of a new encoder (part: {NEW}); this part has its own")
+    if framed:
+        encoder["frames"] = frames = given.pop("frames", encoding.FRAMES)
+        if not isinstance(frames, int) or frames < 1:
+            raise BadRecipe(f"{kind}: frames: {frames!r}, a number of at least 1 is needed")
+    if "tiles" in given and kind == "image":
+        encoder["tiles"] = tiles = given.pop("tiles")
+        if not isinstance(tiles, int) or tiles < 2:
+            raise BadRecipe(f"{kind}: tiles: {tiles!r}, a number of at least 2 is needed; leave it out for none")
+    options = {key: value for key, value in given.items() if key != "connector"}
+    known, own = list(connector_options(given["connector"])), ["part", "size"]
+    own += ["frames"] if framed else ["tiles"] if kind == "image" else []
+    own += ["join"] if "join" in encoder else []
+    for key in options:
+        if key not in known:
+            raise BadRecipe(f"{kind}: {miss('option', key, [*own, *known])}")
+    if framed and "time" in known:
+        options.setdefault("time", True)  # the encoder sees each frame as a picture of its own
+    if "tiles" in encoder and "together" in known:
+        options.setdefault("together", True)  # or text would see the last tile only
+    build = find("isthmus.connectors", given["connector"]).Connector.__init__
+    if wrong := [what for _, what in problems(given["connector"], build, SIZES, options)]:
+        raise BadRecipe("\n".join(f"{kind}: {what}" for what in wrong))
+    return Chosen(parts, encoder, {"name": given["connector"], **options}, new)
+
+
+def _encoder(kind: str, given: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any], bool]:
+    """The parts, and what the configuration says, of the encoder or encoders that `given` names, taken out of it; and
+    whether an encoder of pictures sees the frames of clips."""
+    name = given.pop("encoder")
+    several = isinstance(name, list | tuple)
+    each = list(name) if several else [name]
+    files = [find("isthmus.encoders", one) for one in each]
+    for one, file in zip(each, files, strict=True):
+        if kind != file.KIND and (kind, file.KIND) != ("video", "image"):
+            fit = [other for other in names("isthmus.encoders") if kind == find("isthmus.encoders", other).KIND]
+            raise BadRecipe(f"{kind}: the encoder {one} is for {file.KIND}. Those for {kind}: {', '.join(fit)}")
+    if several and (len(each) < 2 or any(file.KIND != "image" for file in files)):
+        raise BadRecipe(f"{kind}: encoder: a list is of two or more encoders of pictures, not {', '.join(each)}")
+
+    def of_each(key: str, default: str) -> list[Any]:
+        value = given.pop(key, None)
+        values = list(value) if several and isinstance(value, list | tuple) else [value] * len(each)
+        if len(values) != len(each):
+            raise BadRecipe(f"{kind}: {key}: {len(values)} for {len(each)} encoders")
+        return [getattr(file, default) if v is None else v for file, v in zip(files, values, strict=True)]
+
+    parts, sizes = of_each("part", "PART"), of_each("size", "SIZE")
+    for one, file, part, size in zip(each, files, parts, sizes, strict=True):
+        if part is None:
+            hint = f", or `part: {NEW}` to train one from nothing" if hasattr(file, "fresh") else ""
+            raise BadRecipe(
+                f"{kind}: the encoder {one} has no default weights. Name a folder or hub part with `part`{hint}"
+            )
+        if part == NEW and not hasattr(file, "fresh"):
+            raise BadRecipe(f"{kind}: the encoder {one} is not trained from nothing here. Name a folder or hub part")
+        if size < 1:
+            raise BadRecipe(f"{kind}: size: {size}, at least 1 is needed")
+    encoder: dict[str, Any] = {"name": each if several else name, "size": sizes if several else sizes[0]}
+    if several:
+        encoder["join"] = given.pop("join", JOINS[0])
+        if encoder["join"] not in JOINS:
+            raise BadRecipe(f"{kind}: {miss('join', str(encoder['join']), JOINS)}")
+    return dict(zip(places(kind, encoder["name"]), parts, strict=True)), encoder, kind != files[0].KIND
+
+
+def places(kind: str, name: str | list[str]) -> list[str]:
+    """What the parts of a kind's encoder are called: one name, or one for each of several."""
+    return [f"{kind}.encoder.{k}" for k in range(len(name))] if isinstance(name, list) else [f"{kind}.encoder"]
