@@ -50,10 +50,10 @@ class Concept:
     group: str
 
 
-def _code(name: str) -> str:
+def code_of(name: str) -> str:
     """File names and data sets differ in case and in whether they write the variation selector.
 
-    >>> _code("2764-FE0F")
+    >>> code_of("2764-FE0F")
     '2764'
     """
     return "-".join(part for part in name.lower().split("-") if part != "fe0f")
@@ -63,7 +63,7 @@ def _code(name: str) -> str:
 def _files(vendor: Vendor) -> dict[str, Path]:
     """Code points -> the file of the vendor's drawing."""
     part, pattern = DRAWINGS[vendor]
-    return {_code(path.stem): path for path in sorted(parts.get(part).glob(pattern))}
+    return {code_of(path.stem): path for path in sorted(parts.get(part).glob(pattern))}
 
 
 @functools.cache
@@ -78,9 +78,9 @@ def all_concepts() -> tuple[Concept, ...]:
     groups = {entry["order"]: entry["key"] for entry in messages["subgroups"]}
     drawn = set.intersection(*(set(_files(vendor)) for vendor in VENDORS))
     found = [
-        Concept(entry["label"].lower(), _code(entry["hexcode"]), groups[entry["subgroup"]])
+        Concept(entry["label"].lower(), code_of(entry["hexcode"]), groups[entry["subgroup"]])
         for entry in json.loads((folder / "data.json").read_text())
-        if "subgroup" in entry and _code(entry["hexcode"]) in drawn and "flag" not in groups[entry["subgroup"]]
+        if "subgroup" in entry and code_of(entry["hexcode"]) in drawn and "flag" not in groups[entry["subgroup"]]
         if "," not in entry["label"]
     ]
     return tuple(sorted(found, key=lambda concept: hashlib.sha256(concept.name.encode()).hexdigest()))

@@ -18,7 +18,7 @@ import PIL.Image
 
 from isthmus import parts
 from isthmus.data.choosing import held_out, ranked, yes_no
-from isthmus.data.emoji import _code
+from isthmus.data.emoji import code_of
 from isthmus.data.scenes import COLOURS, SIDE
 from isthmus.media.forms import Clip
 from isthmus.types import Turn
@@ -91,11 +91,11 @@ def animations() -> tuple[list[Animation], list[Animation]]:
     folder = next(parts.get("emojibase").glob("**/en/data.json")).parent
     groups = {entry["order"]: entry["key"] for entry in json.loads((folder / "messages.json").read_text())["subgroups"]}
     labels = {
-        _code(entry["hexcode"]): entry["label"].lower()
+        code_of(entry["hexcode"]): entry["label"].lower()
         for entry in json.loads((folder / "data.json").read_text())
         if "flag" not in groups.get(entry.get("subgroup"), "flag") and "," not in entry["label"]
     }
-    files = {_code(path.stem): path for path in sorted(parts.get("fluent-emoji-anim").glob("**/assets/*.webp"))}
+    files = {code_of(path.stem): path for path in sorted(parts.get("fluent-emoji-anim").glob("**/assets/*.webp"))}
     found = {labels[code]: Animation(labels[code], code, path) for code, path in files.items() if code in labels}
     found = {name: one for name, one in found.items() if _moves(one.file)}
     held = held_out(found, HOLD_OUT_EVERY)
