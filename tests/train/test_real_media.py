@@ -16,12 +16,12 @@ from isthmus.train.recipe import Recipe, load_recipe
 from isthmus.types import Sample
 
 QUIET = Console(quiet=True)
-CHANGES = {
-    "demo": ["stages.warm-start.data={easy-vqa: {count: 60}}", "stages.warm-start.steps=30"],
-    "audio": ["stages.warm-start.data={instruments: {count: 40}}", "stages.warm-start.steps=30"],
-    "video": ["stages.warm-start.data={moving-emoji: {count: 24}}", "stages.warm-start.steps=30"],
-    "points": ["stages.warm-start.data={furniture: {count: 40}}", "stages.warm-start.steps=10"],
-    "series": ["stages.warm-start.data={phone-motion: {count: 60}}", "stages.warm-start.steps=40"],
+CHANGES = {  # name of a recipe -> its warm start's data and steps
+    "demo": ("{easy-vqa: {count: 24}}", 30),
+    "audio": ("{instruments: {count: 24}}", 30),
+    "video": ("{moving-emoji: {count: 24}}", 30),
+    "points": ("{furniture: {count: 24}}", 10),
+    "series": ("{phone-motion: {count: 24}}", 40),
 }
 
 
@@ -29,13 +29,16 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_loss_falls_more_than_with_the_media_of_others(name: str, tmp_path: Path) -> None:
     """The LLM is tiny and random and learns with the rest, so that the steps are short; encoders and data are real."""
-    plan = tiny(load_recipe(name, [f"{change}" for change in CHANGES[name]]), tmp_path)
+    data, steps = CHANGES[name]
+    changes = [f"stages.warm-start.data={data}", f"stages.warm-start.steps={steps}", "stages.warm-start.batch=8"]
+    plan = tiny(load_recipe(name, changes), tmp_path)
     samples, _ = stage_samples(plan.stages[0], plan.seed)
     before = losses(run.composed(plan), samples)
     after = losses(run.train(plan, tmp_path / "run", console=QUIET), samples)
     own, swapped = (was - now for was, now in zip(before, after, strict=True))
-    assert own > 0
-    assert own > swapped + 0.05
+    assert own > swapped + 0.1, (
+        f"loss with own media {before[0]:.2f} -> {after[0]:.2f}, others' {before[1]:.2f} -> {after[1]:.2f}"
+    )
 
 
 def tiny(plan: Recipe, folder: Path) -> Recipe:
@@ -43,7 +46,7 @@ def tiny(plan: Recipe, folder: Path) -> Recipe:
     llm, _ = tiny_run.parts(folder)
     first, last = plan.stages[0], plan.stages[-1]
     train = {where: rate for where, rate in last.train.items() if where != "llm"} | {"llm": 3e-3}
-    second = last.model_copy(update={"train": train, "data": first.data, "steps": 60, "batch": 6})
+    second = last.model_copy(update={"train": train, "data": first.data, "steps": 150, "batch": 6})
     model = plan.model.model_copy(update={"llm": str(llm)})
     return plan.model_copy(update={"model": model, "stages": [first, second], "evaluate": {}})
 
