@@ -20,6 +20,7 @@ from isthmus.model.build import unfreeze
 from isthmus.model.encoding import grid, width
 from isthmus.model.lora import merge_lora
 from isthmus.registry import names
+from isthmus.train.run import Run, fingerprint
 from isthmus.types import Message, Video
 
 WIDTHS = [24, 40]
@@ -202,6 +203,16 @@ def test_a_checkpoint_knows_each_part(several: Callable[..., Built], two: list[s
     for k, name in enumerate(("dinov2", "siglip")):
         assert f"encoder    {name}" in shown
         assert two[k] in shown
+
+
+def test_the_feature_cache_tells_them_apart(several: Callable[..., Built], tmp_path: Path) -> None:
+    model, processor = several()
+    key = fingerprint(Run(model, processor))
+    save_full(model, processor, tmp_path / "full")
+    assert fingerprint(Run(*load(tmp_path / "full"))) == key
+    assert fingerprint(Run(*several(join="token"))) != key
+    next(model.encoders["image"][1].parameters()).data += 1
+    assert fingerprint(Run(model, processor)) != key
 
 
 def test_in_half_precision(several: Callable[..., Built], tmp_path: Path) -> None:
