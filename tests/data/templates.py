@@ -108,4 +108,4 @@ def unigram() -> PreTrainedTokenizerFast:
     letters = [(chr(code), -6.0) for code in range(33, 127)]
     words = [(f"{block}{word}", -3.0) for word in dict.fromkeys(WORDS.split())]
     vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), (block, -4.0), *words, *letters]
-    return T5Tokenizer(vocab=[pair for pair in dict(vocab).items()], extra_ids=0)
+    return T5Tokenizer(vocab=list(dict(vocab).items()), extra_ids=0)

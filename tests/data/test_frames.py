@@ -9,7 +9,9 @@ import templates as t
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_parts import CONTROL, tokenizer
+from transformers import AutoTokenizer
 
+from isthmus import parts
 from isthmus.data.frames import OPTIONS, frame
 from isthmus.data.packing import Frame, Template, pack
 from isthmus.errors import BadData, BadRecipe, UnknownName
@@ -129,5 +131,14 @@ def test_what_no_frame_can_say_is_refused(template: str, why: str) -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(UnknownName, match="no frame 'vicunna'. Did you mean 'vicuna'"):
+    with pytest.raises(UnknownName, match=r"no frame 'vicunna'\. Did you mean 'vicuna'"):
         frame(tokenizer(), "vicunna")
+
+
+@pytest.mark.slow
+def test_the_template_of_the_real_llm() -> None:
+    real = AutoTokenizer.from_pretrained(parts.get("smollm2-135m-instruct"), local_files_only=True)
+    assert frame(real, parts.frame("smollm2-135m-instruct")) == Frame()
+    found = frame(real)
+    assert "named SmolLM" in found.preset
+    assert Template(real, {}, {}, found).conversation(TALK) == wanted(real, TALK)

@@ -8,7 +8,6 @@ write messages of one character each, and then holds the frame against the templ
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -116,7 +115,7 @@ def read(tokenizer: Any) -> Frame:
     if SYSTEM in system:
         before, after, _ = _cut(system, SYSTEM, ASKED)
         around = before.removeprefix(start), after
-    user = os.path.commonprefix([text[::-1] for text in (opening, then, *(around or ())[1:])])[::-1]
+    user = _ending(opening, then, *(around or ())[1:])
     shared = len(user)
     if around:
         around = around[0], around[1][: len(around[1]) - shared]
@@ -164,6 +163,13 @@ def _cut(text: str, *marks: str) -> list[str]:
     return [*pieces, text]
 
 
+def _ending(*texts: str) -> str:
+    """The longest text that all of these end with."""
+    last = zip(*(text[::-1] for text in texts), strict=False)
+    shared = next((i for i, letters in enumerate(last) if len({*letters}) > 1), min(map(len, texts)))
+    return texts[0][len(texts[0]) - shared :]
+
+
 def _stop(tokenizer: Any, after: str) -> str:
     """The text after an answer up to its first control token, which ends it."""
     ends = [place + len(token) for token in tokenizer.get_added_vocab() if (place := after.find(token)) >= 0]
@@ -173,7 +179,8 @@ def _stop(tokenizer: Any, after: str) -> str:
 
 
 def _cannot(why: str) -> str:
-    return f"the tokenizer's chat template cannot be read: {why}. Name the frame to use instead: {', '.join(sorted(NAMED))}"
+    known = ", ".join(sorted(NAMED))
+    return f"the tokenizer's chat template cannot be read: {why}. Name the frame to use instead: {known}"
 
 
 def _end(tokenizer: Any) -> str:

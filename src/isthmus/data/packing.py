@@ -87,6 +87,11 @@ class Template:
         """Tokens of a person's or a dataset's text: `<|im_end|>` in it is ten ordinary characters."""
         return self._tokens(text, True)
 
+    def text(self, text: str) -> list[int]:
+        """Tokens of a text that is no conversation, begun as the tokenizer begins one, without control tokens."""
+        with _TOKENIZING:
+            return list(self.tokenizer(text, split_special_tokens=True).input_ids)
+
     @cached_property
     def _anchor(self) -> str:
         """A line break, for a tokenizer that begins every text as if a space stood before it; else nothing.
@@ -124,8 +129,8 @@ class Template:
             slots += before + [self.placeholders[kind]] * count + after
         opening = self.opening(lead)
         text = opening if slots else opening.rstrip(" ")
-        after = "" if lead is None else frame.end if lead == frame.then else None
-        return self.control(text, after) + slots + (self.control(frame.media) if slots else [])
+        behind = "" if lead is None else frame.end if lead == frame.then else None
+        return self.control(text, behind) + slots + (self.control(frame.media) if slots else [])
 
     def question(self, text: str, space: str = "", last: bool = True) -> list[int]:
         """The rest of the user's turn, up to where the assistant begins.

@@ -21,9 +21,9 @@ from isthmus.encoders._reader import Reader
 from isthmus.errors import BadMedia
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any PatchTST of transformers: features of patches of a series; name its folder or hub part"
+ABOUT = "any PatchTST of transformers: features of patches of a series"
 KIND = "series"
-PART = None
+PART = "patchtst-etth1"
 SIZE = 512  # steps, as in the paper's PatchTST/64
 
 

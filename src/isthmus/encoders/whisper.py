@@ -15,11 +15,12 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from isthmus.encoders import _pictures, _sound
 from isthmus.parts.weights import pretrained
 
-ABOUT = "the encoder of any Whisper of transformers: 50 features a second; name its folder or hub part"
+ABOUT = "the encoder of any Whisper of transformers: 50 features a second"
 KIND = "audio"
-PART = None
+PART = "whisper-tiny"
 SIZE = 3000  # frames of the spectrum, 10 ms each
 RATE = _sound.RATE
+UNIT = "frames"
 INSIDE = {r"^(model\.)?encoder\.": ""}  # where the encoder lies in a whole Whisper
 
 

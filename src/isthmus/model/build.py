@@ -119,7 +119,7 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
         own.name_or_path = ""  # a path of this machine, which a checkpoint would carry away
     model = joined(config, llm, modules)
     if not isinstance(config.frame, dict):
-        name = config.frame or catalog.frame(config.parts.get("llm", {}).get("name", ""))
+        name = config.frame or parts.frame(config.parts.get("llm", {}).get("name", ""))
         config.frame = dataclasses.asdict(frames.frame(tokenizer, name, config.is_encoder_decoder))
     processor = IsthmusProcessor(
         tokenizer, readers.pop("image", None), config.placeholders, frame=config.frame, **_sizes(model)
@@ -200,7 +200,7 @@ def fingerprint(source: str, folder: Path) -> str:
 
 
 def _record(source: str, folder: Path) -> dict[str, str]:
-    local = source not in catalog.PARTS and Path(source).expanduser().is_dir()
+    local = source not in parts.known() and Path(source).expanduser().is_dir()
     return {"name": str(folder.resolve()) if local else source, "sha256": fingerprint(source, folder)}
 
 

@@ -7,8 +7,8 @@ that no converter there reads yet. Nothing else names a part.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from isthmus.errors import PartUnavailable
 
@@ -71,7 +71,7 @@ class Part:
     takes. Where the source names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it
     into a folder that transformers loads. Otherwise `take` lists the patterns of files to unpack, relative to the
     package's root; `*` also crosses `/`. `frame` is how an LLM is spoken to where its chat template does not say (see
-    `data.frames`).
+    `data.frames`); `parameters` are counted of models, and `config` is what an encoder's `grid` reads of its own.
     """
 
     name: str
@@ -86,6 +86,8 @@ class Part:
     sha256: str | None = None
     converter: str | None = None
     frame: str | None = None
+    parameters: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def package(self) -> Package:
@@ -104,6 +106,7 @@ _DEFAULTS = [
         licence="Apache-2.0",
         about="SmolLM2 135M Instruct: 30 layers, D=576, V=49152; 4-bit weights, dequantised to fp32",
         converter="llama-gguf",
+        parameters=134_515_008,
         frame="chatml",  # its template, without the 23 tokens that it puts before every conversation
     ),
     Part(
@@ -117,6 +120,8 @@ _DEFAULTS = [
         licence="MIT",
         about="ViT-S/14 in DINOv2's layout, fine-tuned for saliency (not stock DINOv2): layers 1-9 and the final norm",
         converter="dinov2-onnx",
+        parameters=16_730_880,
+        config={"patch_size": 14},
     ),
     Part(
         name="emoji-google",
@@ -242,8 +247,3 @@ _DEFAULTS = [
 ]
 
 PARTS: dict[str, Part] = {part.name: part for part in _DEFAULTS}
-
-
-def frame(name: str) -> str | None:
-    """How the catalogue says that an LLM is spoken to; None where its tokenizer is to say."""
-    return PARTS[name].frame if name in PARTS else None
