@@ -21,7 +21,7 @@ from rich.console import Console
 from tiny_parts import Built
 
 import isthmus
-from isthmus.chat import LONGEST, Chat, converse, once
+from isthmus.chat import LONGEST, Chat, continued, converse, once
 from isthmus.errors import BadData, BadMedia
 from isthmus.types import Image, Message
 
@@ -243,6 +243,18 @@ def test_json_is_one_object(built: Built, pictures: Path, capsys: pytest.Capture
     assert reply.keys() == {"answer", "tokens", "seconds"}
     assert reply["answer"] == isthmus.ask(*built, "what is this ?", Image(pictures / "red.png"))
     assert reply["tokens"] == LONGEST
+
+
+def test_a_text_is_continued(built: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    continued(*built, "the ball is", True, Console())
+    reply = json.loads(capsys.readouterr().out)
+    assert reply.keys() == {"continuation", "tokens", "perplexity", "seconds"}
+    assert reply["tokens"] == LONGEST
+    typed = iter(["/continue the ball is", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    converse(*built, [], Console(width=200))
+    shown = capsys.readouterr().out
+    assert f"perplexity of the text that was given: {reply['perplexity']:,.1f}" in shown
 
 
 def test_an_answer_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

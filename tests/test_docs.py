@@ -13,19 +13,20 @@ import tiny_run
 import typer
 
 import isthmus
-from isthmus import cli
-from isthmus.data import emoji, scenes
+from isthmus import cli, listing
+from isthmus.data import emoji, frames, scenes
 from isthmus.model import load
-from isthmus.parts import catalog
+from isthmus.parts import catalog, known
 from isthmus.registry import names
 from isthmus.train.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DATA = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+PARTS = (ROOT / "docs/parts.md").read_text(encoding="utf-8")
 NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README + PARTS, re.DOTALL) for line in block.splitlines()]
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("isthmus ")])
@@ -35,6 +36,12 @@ def test_a_command_parses(line: str) -> None:
     context = group.commands[command].make_context(command, arguments)
     if context.params.get("recipe"):
         load_recipe(context.params["recipe"], context.params.get("changes"))
+
+
+def test_the_tables_of_parts_are_of_these_parts() -> None:
+    assert listing.written(PARTS) == PARTS, "python -m isthmus.listing docs/parts.md"
+    for name in [*names("isthmus.encoders"), *known(), *frames.NAMED]:
+        assert f"| `{name}` |" in PARTS
 
 
 def test_make_has_the_targets() -> None:

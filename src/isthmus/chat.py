@@ -1,4 +1,7 @@
-"""Talking to a model in the terminal: one question, or a conversation with several media and streamed answers."""
+"""Talking to a model in the terminal: one question, or a conversation with several media and streamed answers.
+
+A model without media talks as well, and any decoder-only one continues a text that is no question.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,10 @@ from isthmus.media import load
 from isthmus.types import KINDS, Image, Medium, Message
 
 LONGEST = 64  # tokens of an answer
-HELP = "/image FILE shows a picture ({more}), /new starts over, /quit ends. Ctrl-C stops an answer.".format(
-    more=", ".join(f"/{kind}" for kind in KINDS if kind != "image") + " for other media"
-)
+HELP = (
+    "/image FILE shows a picture ({more}), /continue TEXT goes on with a text, /new starts over, /quit ends."
+    " Ctrl-C stops an answer."
+).format(more=", ".join(f"/{kind}" for kind in KINDS if kind != "image") + " for other media")
 Show = Callable[[str], None]
 
 
@@ -65,21 +69,48 @@ class Chat:
             BadData: when the conversation has become longer than the LLM can read.
         """
         turn = Message("user", question, tuple(self.waiting))
-        inputs = send_to_device(self.processor.encode([[*self.said, turn]]), self.model.device)
+        inputs = self.processor.encode([[*self.said, turn]])
         self._check_room(inputs["input_ids"].shape[1])
+        tokens = self._generate(inputs, show, stop)
+        answer = self.processor.decode(tokens)
+        self.said += [turn, Message("assistant", answer)]
+        self.waiting = []
+        return answer, len(tokens)
+
+    def go_on(
+        self, text: str, show: Show | None = None, stop: threading.Event | None = None
+    ) -> tuple[str, int, float | None]:
+        """How the LLM continues a text that is no question, in how many tokens, and the text's own perplexity.
+
+        Perplexity is exp of the mean negative log-likelihood of the text's tokens, each given those before it; None
+        where the first is the only one. The conversation is neither read nor changed.
+
+        Raises `BadData` for an encoder-decoder, which answers a text and does not continue it, or an empty text.
+        """
+        if self.model.config.is_encoder_decoder:
+            raise BadData("an encoder-decoder answers a text and does not continue it. Ask a question")
+        ids = torch.tensor([self.processor.template.text(text)], dtype=torch.long)
+        if not ids.numel():
+            raise BadData("there is no text to continue")
+        self._check_room(ids.shape[1])
+        with torch.inference_mode():
+            logits = self.model(input_ids=ids.to(self.model.device)).logits[0, :-1].float()
+            loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:].to(logits.device)) if len(logits) else None
+        tokens = self._generate({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, show, stop)
+        return self.processor.decode(tokens), len(tokens), None if loss is None else float(loss.exp())
+
+    def _generate(self, inputs: dict[str, Any], show: Show | None, stop: threading.Event | None) -> list[int]:
+        """The likeliest tokens after `inputs`, one at a time."""
         streamer = _Streamer(self.processor, show, stop or threading.Event())
         with torch.inference_mode():
             self.model.generate(
-                **inputs,
+                **send_to_device(inputs, self.model.device),
                 max_new_tokens=LONGEST,
                 do_sample=False,
                 streamer=streamer,
                 stopping_criteria=[lambda ids, scores, **_: torch.full((len(ids),), streamer.stop.is_set())],
             )
-        answer = self.processor.decode(streamer.tokens)
-        self.said += [turn, Message("assistant", answer)]
-        self.waiting = []
-        return answer, len(streamer.tokens)
+        return streamer.tokens
 
     def _check_room(self, tokens: int) -> None:
         room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -133,6 +164,18 @@ def once(model: Any, processor: Any, media: Sequence[Medium], question: str, as_
         console.print()
 
 
+def continued(model: Any, processor: Any, text: str, as_json: bool, console: Console) -> None:
+    """Print how a text goes on, and its perplexity; or one JSON object: continuation, tokens, perplexity, seconds."""
+    start = time.perf_counter()
+    more, tokens, perplexity = Chat(model, processor).go_on(text, None if as_json else _printer(console))
+    if as_json:
+        seconds = round(time.perf_counter() - start, 3)
+        print(json.dumps({"continuation": more, "tokens": tokens, "perplexity": perplexity, "seconds": seconds}))
+    else:
+        console.print()
+        _note(console, _scored(perplexity))
+
+
 def converse(model: Any, processor: Any, media: Sequence[Medium], console: Console) -> None:
     """A conversation until /quit or the end of input; an error is shown and the conversation goes on."""
     chat = Chat(model, processor)
@@ -161,6 +204,11 @@ def _command(chat: Chat, line: str, console: Console) -> bool:
     file = rest.strip().strip("'\"")  # as a terminal pastes a file that is dropped on it
     if word == "/quit":
         return False
+    if word == "/continue" and rest.strip():
+        found: list[float | None] = []
+        _interruptible(lambda show, stop: found.append(chat.go_on(rest.strip(), show, stop)[2]), console)
+        _note(console, _scored(*found))
+        return True
     if word[1:] in KINDS and word[0] == "/" and file:
         chat.show(KINDS[word[1:]](Path(file).expanduser()))
         _note(console, f"{file} goes with your next question")
@@ -170,19 +218,23 @@ def _command(chat: Chat, line: str, console: Console) -> bool:
     elif word.startswith("/"):
         _note(console, HELP)
     elif line:
-        _interruptible(chat, line, console)
+        _interruptible(lambda show, stop: chat.ask(line, show, stop), console)
     return True
 
 
-def _interruptible(chat: Chat, line: str, console: Console) -> None:
-    """Stream the answer; Ctrl-C ends it and what was said so far stays in the conversation."""
+def _interruptible(say: Callable[[Show, threading.Event], Any], console: Console) -> None:
+    """Stream what `say(show, stop)` says; Ctrl-C ends it, and what was said so far stays in the conversation."""
     stop = threading.Event()
     before = signal.signal(signal.SIGINT, lambda number, frame: stop.set())
     try:
-        chat.ask(line, _printer(console), stop)
+        say(_printer(console), stop)
     finally:
         signal.signal(signal.SIGINT, before)
     _note(console, " (stopped)" if stop.is_set() else "")
+
+
+def _scored(perplexity: float | None) -> str:
+    return "" if perplexity is None else f"perplexity of the text that was given: {perplexity:,.1f}"
 
 
 def _note(console: Console, text: str) -> None:

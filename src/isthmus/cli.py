@@ -85,16 +85,24 @@ def chat(
     video: Annotated[list[str] | None, typer.Option(help="A video or animation, for a model that watches.")] = None,
     points: Annotated[list[str] | None, typer.Option(help="A point cloud or mesh, for a model of these.")] = None,
     series: Annotated[list[str] | None, typer.Option(help="A series of measurements, for a model of these.")] = None,
-    model: Annotated[str, typer.Option(help="default, or a folder that a run or save_pretrained wrote.")] = "default",
+    model: Annotated[str | None, typer.Option(help="default, or a folder that a run or save_pretrained wrote.")] = None,
+    llm: Annotated[str | None, typer.Option(help="An LLM alone: a part's name, a folder or a hub part.")] = None,
+    frame: Annotated[str | None, typer.Option(help="How to speak to it, where it does not say itself.")] = None,
+    go_on: Annotated[
+        str | None, typer.Option("--continue", metavar="TEXT", help="Go on with a text, instead of answering.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask about a picture or other media, or talk.
+    """Ask about a picture or other media, or talk; an LLM alone translates, sums up, or goes on with a text.
 
-    With a question and --json, prints one object: answer, tokens, seconds.
+    With a question and --json, prints one object: answer, tokens, seconds; with --continue: continuation, tokens,
+    perplexity (of the text), seconds.
 
     \b
     Examples:
       isthmus chat --image a.png "What is this?"
+      isthmus chat --llm smollm2-135m-instruct "What is the capital of France?"
+      isthmus chat --llm smollm2-135m-instruct --continue "Once upon a time"
       isthmus chat --image a.png --json "What is this?"
       isthmus chat --model runs/demo/model
     """
@@ -105,12 +113,23 @@ def chat(
     media = [KINDS[kind](path) for kind, paths in given.items() for path in paths or []]
     for medium in media:
         load(medium)  # a bad file is an error before the model is loaded
-    if as_json and question is None:
+    if as_json and question is None and go_on is None:
         raise typer.BadParameter('--json answers one question: isthmus chat --image a.png --json "What is this?"')
-    loaded, processor = isthmus.load_with_processor(model)
+    if go_on is not None and (question is not None or media):
+        raise typer.BadParameter("--continue takes a text alone, no question and no media")
+    if llm and model:
+        raise typer.BadParameter("--llm is an LLM alone and --model a composed model: give one of them")
+    if frame and not llm:
+        raise typer.BadParameter("--frame is for --llm: a composed model has its own")
+    if llm:
+        loaded, processor = isthmus.compose(llm=llm, image=None, frame=frame)
+    else:
+        loaded, processor = isthmus.load_with_processor(model or "default")
     from isthmus import chat as talk
 
-    if question is None:
+    if go_on is not None:
+        talk.continued(loaded, processor, go_on, as_json, Console())
+    elif question is None:
         talk.converse(loaded, processor, media, Console())
     else:
         talk.once(loaded, processor, media, question, as_json, Console())
@@ -121,7 +140,7 @@ def parts(
     name: Annotated[str | None, typer.Argument(help="One part, encoder, connector, data set or objective.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What can be composed: where each part comes from, its licence and hash.
+    """What can be composed: encoders and LLMs with their licence and size, where parts come from, and which are here.
 
     \b
     Examples:
@@ -133,30 +152,44 @@ def parts(
     from isthmus.registry import miss
 
     listing = [row for row in catalogue.describe() if name in (None, row.name)]
-    files = {folder: _about(folder, name) for folder in FOLDERS}
+    files: dict[str, dict[str, Any]] = {folder: dict(_about(folder, name)) for folder in FOLDERS}
     files = {folder: rows for folder, rows in files.items() if rows}
     if not listing and not files:
         raise UnknownName(miss("part", name or "", _composable()))
     if as_json:
-        rows: dict[str, Any] = {"parts": [dataclasses.asdict(row) for row in listing]}
-        print(json.dumps(rows | files, indent=1))
+        from isthmus import listing as full
+
+        if "encoders" in files:
+            about = files["encoders"]
+            rows = {row.name: dataclasses.asdict(row) for row in full.encoders() if row.name in about}
+            files["encoders"] = {key: {"about": about[key]} | row for key, row in rows.items()}
+        found: dict[str, Any] = {"parts": [dataclasses.asdict(row) for row in listing]}
+        print(json.dumps(found | files, indent=1))
         return
     console = Console()
     if name:
         for row in listing:
             for field, value in dataclasses.asdict(row).items():
-                console.print(f"{field:>8}  {value}", highlight=False, soft_wrap=True, markup=False)
-    elif listing:
-        table = Table("part", "kind", "licence", "here", "sha256", title="parts and data, pinned by SHA-256")
+                console.print(f"{field:>10}  {value}", highlight=False, soft_wrap=True, markup=False)
+    else:
+        from isthmus import listing as models
+
+        models.show(console)
+        table = Table("part", "kind", "licence", "here", "sha256", title="parts and data from packages, pinned")
         table.add_column("source", overflow="fold")
         for row in listing:
-            table.add_row(row.name, row.kind, row.licence, "yes" if row.cached else "-", row.sha256[:8], row.source)
+            if row.sha256:
+                table.add_row(row.name, row.kind, row.licence, _here(row.cached), row.sha256[:8], row.source)
         console.print(table)
-    for folder, found in files.items():
+    for folder, abouts in files.items():
         table = Table(FOLDERS[folder], "what it is", show_edge=False)
-        for file, about in found.items():
+        for file, about in abouts.items():
             table.add_row(file, about)
         console.print(table)
+
+
+def _here(cached: bool) -> str:
+    return "yes" if cached else "-"
 
 
 @app.command()

@@ -56,7 +56,7 @@ def test_its_file_gives_what_callers_read(name: str) -> None:
     assert module.KIND in KINDS
     assert module.ABOUT
     assert module.SIZE > 0
-    assert module.PART is None or module.PART in parts.known()
+    assert module.PART in parts.known() if module.PART else module.CONFIG
     assert list(inspect.signature(module.encode).parameters)[2] == "valid"
     assert inspect.signature(module.encode).parameters["valid"].default is None
     assert list(inspect.signature(module.grid).parameters) == ["config", "size"]
@@ -67,6 +67,7 @@ def test_its_file_gives_what_callers_read(name: str) -> None:
         assert list(inspect.signature(module.kept).parameters) == ["config", "size", "valid"]
     if module.KIND == "audio":
         assert module.RATE == 16_000
+        assert module.UNIT in ("frames", "samples")
         assert callable(module.windows)
     if module.KIND == "video":
         assert callable(module.frames)

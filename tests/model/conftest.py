@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_parts import Built, llm_config, tokenizer
+from tiny_parts import DECODERS, Built, llm_config, tokenizer
 from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
 
 from isthmus.model import compose
@@ -16,10 +16,10 @@ from isthmus.model.composed import family
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Part folders: four LLMs with tokenizers and an image encoder with its preprocessing."""
+    """Part folders: LLMs with tokenizers and an image encoder with its preprocessing."""
     root = tmp_path_factory.mktemp("parts")
     torch.manual_seed(0)
-    for name in ("llama", "qwen2", "gpt2", "t5"):
+    for name in (*DECODERS, "t5"):
         llm = family(config := llm_config(name)).from_config(config)
         for parameter in llm.parameters():  # large enough that generated text varies with the picture
             torch.nn.init.normal_(parameter, std=0.3)

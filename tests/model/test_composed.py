@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny_parts import Built, llm_config, picture
+from tiny_parts import DECODERS, Built, llm_config, picture
 from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from isthmus.data.packing import Row, collate, pack
@@ -30,7 +30,7 @@ def pixels(built: Built) -> dict[str, torch.Tensor]:
     return {"image": built[1].preprocess([medium for sample in SAMPLES for medium in sample.media])}
 
 
-@pytest.mark.parametrize("llm", ["llama", "qwen2", "gpt2"])
+@pytest.mark.parametrize("llm", DECODERS)
 def test_text_only_gives_the_llms_own_logits(build: Callable[..., Built], llm: str) -> None:
     model, processor = build(llm)
     batch = processor("what colour is the ball ?")
@@ -184,7 +184,7 @@ def test_what_cannot_be_composed_is_refused(folders: dict[str, str]) -> None:
     with pytest.raises(BadRecipe, match="no connector is named"):
         compose(folders["llama"], {"encoder": "vit-s"})
     with pytest.raises(BadRecipe, match="has no default weights"):
-        compose(folders["llama"], ("clip", "mlp"))
+        compose(folders["llama"], ("blip2", "mlp"))
 
 
 def test_the_same_seed_gives_the_same_connector(folders: dict[str, str]) -> None:

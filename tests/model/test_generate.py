@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_parts import Built, picture
+from tiny_parts import DECODERS, Built, picture
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM, AutoProcessor
 
@@ -34,7 +34,7 @@ def answers(built: Built, talks: list[list[Message]], **options: Any) -> Tensor:
     return model.generate(**batch, **(PLAIN | options))[:, batch["input_ids"].shape[1] :]
 
 
-@pytest.mark.parametrize("llm", ["llama", "qwen2", "gpt2"])
+@pytest.mark.parametrize("llm", DECODERS)
 def test_cache_no_cache_batch_and_single_agree(build: Callable[..., Built], llm: str) -> None:
     built = build(llm)
     batch = answers(built, TALKS)
@@ -74,7 +74,7 @@ def test_surplus_media_are_refused_in_generate(built: Built) -> None:
             model.generate(**batch, **options)
 
 
-@pytest.mark.parametrize("llm", ["llama", "qwen2", "gpt2"])
+@pytest.mark.parametrize("llm", DECODERS)
 def test_a_saved_model_is_an_ordinary_one(build: Callable[..., Built], llm: str, tmp_path: Path) -> None:
     model, processor = built = build(llm)
     with torch.no_grad():

@@ -169,7 +169,7 @@ def test_an_llm_without_senses(folders: dict[str, str]) -> None:
     [
         ({"audio": ("vit-s", "mlp")}, "audio: the encoder vit-s is for image. Those for audio: .*whisper"),
         ({"image": ("whisper", "mlp")}, "image: the encoder whisper is for audio"),
-        ({"audio": ("wav2vec2", "mlp")}, "audio: the encoder wav2vec2 has no default weights"),
+        ({"audio": ("qwen2-audio", "mlp")}, "audio: the encoder qwen2-audio has no default weights"),
         ({"video": {"encoder": "vit-s", "connector": "mlp", "frames": 0}}, "video: frames: 0"),
         ({"video": {"encoder": "vit-s", "connector": "mlp", "fps": 0}}, "video: .*no option 'fps'"),
         ({"series": {"connector": "mlp"}}, "series: no encoder is named. For example: {encoder: patchtst"),

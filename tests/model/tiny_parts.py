@@ -6,13 +6,16 @@ import random
 from typing import Any
 
 import PIL.Image
-from transformers import GPT2Config, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config, T5Config
+import transformers as t
+from transformers import GPT2Config, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, T5Config
 
 from isthmus.model import IsthmusModel, IsthmusProcessor
 from isthmus.types import Image
 
 WORDS = "what colour is the ball ? is it red blue green yes no two one left of a cube please answer"
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+PARALLEL = ("gptj", "falcon", "gpt-neox")  # attention and feed-forward side by side, as in PaLM
+DECODERS = ("llama", "qwen2", "qwen3", "gpt2", *PARALLEL)
 Built = tuple[IsthmusModel, IsthmusProcessor]
 
 
@@ -41,9 +44,16 @@ def llm_config(name: str) -> PreTrainedConfig:
         own = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "vocab_size": 300}
         ends = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 2}
         return T5Config(**own, **ends, dropout_rate=0.0, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
-    sizes |= {"num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 256}
     ends = {"bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": name == "llama"}
-    return {"llama": LlamaConfig, "qwen2": Qwen2Config}[name](**sizes, **ends)
+    if name == "gptj":
+        return t.GPTJConfig(**sizes, **ends, n_positions=256, rotary_dim=4, n_inner=48)
+    if name == "falcon":
+        return t.FalconConfig(**sizes, **ends, parallel_attn=True, multi_query=True, max_position_embeddings=256)
+    sizes |= {"intermediate_size": 48, "max_position_embeddings": 256}
+    if name == "gpt-neox":
+        return t.GPTNeoXConfig(**sizes, **ends, use_parallel_residual=True)
+    sizes |= {"num_key_value_heads": 2} | ({"head_dim": 8} if name == "qwen3" else {})
+    return {"llama": LlamaConfig, "qwen2": t.Qwen2Config, "qwen3": t.Qwen3Config}[name](**sizes, **ends)
 
 
 def noise(seed: str, size: tuple[int, int] = (20, 30)) -> Image:

@@ -20,8 +20,9 @@ import pytest
 from safetensors import SafetensorError
 
 from isthmus import parts
+from isthmus.data.frames import NAMED
 from isthmus.errors import PartUnavailable, UnknownName
-from isthmus.parts import cache, catalog, fetch, hub
+from isthmus.parts import cache, catalog, fetch, hub, hubs
 from isthmus.parts.catalog import Part
 from isthmus.parts.converters import dinov2_onnx
 from isthmus.parts.unpack import unpack
@@ -201,7 +202,43 @@ def test_an_unreachable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not {"*.bin", "*.py", "*"} & set(patterns)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **options: str(tmp_path))
+    with pytest.raises(PartUnavailable, match="no safetensors at revision v1, and pickles are not loaded"):
+        parts.get("hf://org/name@v1")
+    (tmp_path / "model.safetensors").touch()
     assert parts.get("hf://org/name@v1") == tmp_path
+
+
+def test_a_name_of_the_catalogue_is_a_hub_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    for name in ("config.json", "model.safetensors"):
+        assert not {row.name: row for row in parts.describe()}["gpt2"].cached
+        file = tmp_path / "models--openai-community--gpt2" / "snapshots" / "0123abcd" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        (reference := file.parents[2] / "refs" / "main").parent.mkdir(exist_ok=True)
+        reference.write_text("0123abcd")
+    (row,) = (row for row in parts.describe() if row.name == "gpt2")
+    assert row.cached
+    assert Path(row.folder) == file.parent
+    theirs = huggingface_hub.try_to_load_from_cache("openai-community/gpt2", "config.json", cache_dir=tmp_path)
+    assert Path(str(theirs)).parent == file.parent, "as the hub's client finds it"
+    found = huggingface_hub.snapshot_download("openai-community/gpt2", cache_dir=tmp_path, local_files_only=True)
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda repo, **options: {"openai-community/gpt2": found}[repo]
+    )
+    assert parts.get("gpt2") == file.parent
+    assert parts.frame("gpt2") == "plain"
+
+
+def test_every_checkpoint_is_told_whole() -> None:
+    for name, one in hubs.CHECKPOINTS.items():
+        assert name == one.name
+        assert hub._FORM.fullmatch(one.source)
+        assert one.parameters > 0
+        assert one.licence
+        assert one.frame is None or one.frame in NAMED
 
 
 def tgz(path: Path, members: dict[str, bytes | str], mode: Literal["w:gz", "w:xz"] = "w:gz") -> Path:

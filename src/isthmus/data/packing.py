@@ -11,15 +11,16 @@ computed once:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from isthmus.errors import BadData
-from isthmus.types import IGNORE_INDEX, Sample
+from isthmus.types import IGNORE_INDEX, Message, Sample
 
 Slots = str | tuple[str, int]  # a medium of this kind, with as many slots as usual or as said
 
@@ -33,11 +34,13 @@ class Frame:
 
     Args:
         start: what a conversation begins with.
-        system: around a system message.
+        preset: what follows it where no system message does: a default one, say.
+        system: around a system message; None for an LLM that knows none.
         user: what a user's turn begins with.
         medium: around each medium's slots.
         media: between the media of a turn and its text.
         assistant: between a user's text and the assistant's.
+        open: what follows before the answer that is to be given, and not in earlier turns: an empty thought, say.
         end: what ends an assistant's text. Supervised: the LLM learns to stop there.
         then: between that and the next turn.
         space: what an answer begins with; byte-pair vocabularies hold most words as one token only with a space.
@@ -45,7 +48,7 @@ class Frame:
     """
 
     start: str = ""
-    system: tuple[str, str] = ("<|im_start|>system\n", "<|im_end|>\n")
+    system: tuple[str, str] | None = ("<|im_start|>system\n", "<|im_end|>\n")
     user: str = "<|im_start|>user\n"
     medium: tuple[str, str] = ("", "")
     media: str = "\n"
@@ -54,6 +57,8 @@ class Frame:
     then: str = "\n"
     space: str = " "
     ask: str = ""
+    preset: str = ""
+    open: str = ""
 
 
 def plain(end: str, start: str = "") -> Frame:
@@ -74,35 +79,69 @@ class Template:
     tokens: dict[str, int]  # kind -> soft tokens of one piece of a medium
     frame: Frame = Frame()
 
-    def control(self, text: str) -> list[int]:
-        """Tokens of the template itself, control tokens included."""
-        return self._tokens(text, split_special_tokens=False)
+    def control(self, text: str, after: str | None = None) -> list[int]:
+        """Tokens of the template itself, control tokens included: what they are after this control text ("": first)."""
+        return self._tokens(text, False, after)
 
     def plain(self, text: str) -> list[int]:
         """Tokens of a person's or a dataset's text: `<|im_end|>` in it is ten ordinary characters."""
-        return self._tokens(text, split_special_tokens=True)
+        return self._tokens(text, True)
 
-    def _tokens(self, text: str, split_special_tokens: bool) -> list[int]:
+    def text(self, text: str) -> list[int]:
+        """Tokens of a text that is no conversation, begun as the tokenizer begins one, without control tokens."""
         with _TOKENIZING:
-            found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=split_special_tokens)
-        return list(found.input_ids)
+            return list(self.tokenizer(text, split_special_tokens=True).input_ids)
 
-    def prefix(self, media: Iterable[Slots], first: bool = True) -> list[int]:
-        """What stands before a question about these media; `first` in the conversation or not."""
+    @cached_property
+    def _anchor(self) -> str:
+        """A line break, for a tokenizer that begins every text as if a space stood before it; else nothing.
+
+        Such a one (SentencePiece's, as Llama 2 has) is given pieces after a line break, which is then taken off.
+        """
+        line, piece, both = (self._tokens(text, True, "") for text in ("\n", "a", "\na"))
+        return "\n" if both != line + piece else ""
+
+    def _tokens(self, text: str, split_special_tokens: bool, after: str | None = None) -> list[int]:
+        before = self._anchor if after is None else after
+
+        def ids(text: str) -> list[int]:
+            found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=split_special_tokens)
+            return list(found.input_ids)
+
+        with _TOKENIZING:
+            return ids(before + text)[len(ids(before)) if before else 0 :] if text else []
+
+    def opening(self, lead: str | None = None) -> str:
+        """The control text before a user's words or media: after `lead`, or at the start of a conversation (None)."""
+        return (self.frame.start + self.frame.preset if lead is None else lead) + self.frame.user
+
+    def space(self, lead: str | None = None) -> str:
+        """The spaces at the end of `opening`. They belong to the word that follows, as tokenizers see it."""
+        opening = self.opening(lead)
+        return opening[len(opening.rstrip(" ")) :]
+
+    def prefix(self, media: Iterable[Slots], lead: str | None = None) -> list[int]:
+        """What stands before a question about these media; see `opening`. Without any, its `space` is left out."""
         frame, slots = self.frame, []
         for medium in media:
             kind, count = (medium, self.tokens[medium]) if isinstance(medium, str) else medium
             before, after = map(self.control, frame.medium)
             slots += before + [self.placeholders[kind]] * count + after
-        return (
-            self.control((frame.start if first else "") + frame.user)
-            + slots
-            + (self.control(frame.media) if slots else [])
-        )
+        opening = self.opening(lead)
+        text = opening if slots else opening.rstrip(" ")
+        behind = "" if lead is None else frame.end if lead == frame.then else None
+        return self.control(text, behind) + slots + (self.control(frame.media) if slots else [])
 
-    def question(self, text: str) -> list[int]:
-        """The rest of the user's turn, up to where the assistant begins."""
-        return self.plain(f"{self.frame.ask}{text}") + self.control(self.frame.assistant)
+    def question(self, text: str, space: str = "", last: bool = True) -> list[int]:
+        """The rest of the user's turn, up to where the assistant begins.
+
+        Args:
+            text: what is asked.
+            space: of the opening, where no media stand between (`prefix`).
+            last: whether this is what is to be answered now.
+        """
+        frame = self.frame
+        return self.plain(f"{space}{frame.ask}{text}") + self.control(frame.assistant + (frame.open if last else ""))
 
     def answer(self, text: str) -> list[int]:
         """The supervised part: the answer and the token that ends it.
@@ -112,9 +151,34 @@ class Template:
         return self.plain(f"{self.frame.space}{text}") + self.control(self.frame.end)
 
     def system(self, text: str) -> list[int]:
-        """A system message, which opens a conversation."""
-        before, after = self.frame.system
-        return self.control(self.frame.start + before) + self.plain(text) + self.control(after)
+        """A system message, which opens a conversation, without what follows it."""
+        if self.frame.system is None:
+            raise BadData("this LLM's chat template knows no system message. Say it in the question")
+        before = self.frame.start + self.frame.system[0]
+        words = before.rstrip(" ")
+        return self.control(words, "") + self.plain(before[len(words) :] + text)
+
+    def conversation(self, messages: Sequence[Message], slots: Iterator[Sequence[Slots]] | None = None) -> list[int]:
+        """The tokens of messages, up to where the assistant begins to answer.
+
+        `slots` gives the pieces of each medium in reading order; without it, each is one piece of the usual length.
+        Raises `BadData` for a system message that the LLM's template has no place for.
+        """
+        ids: list[int] = []
+        lead: str | None = None
+        for number, message in enumerate(messages, 1):
+            if message.role == "user":
+                pieces = [piece for m in message.media for piece in (next(slots) if slots else [m.kind])]
+                ids += self.prefix(pieces, lead)
+                ids += self.question(message.text, "" if pieces else self.space(lead), number == len(messages))
+                lead = ""
+            elif message.role == "system":
+                ids += (self.control(lead) if lead else []) + self.system(message.text)
+                lead = self.frame.system[1] if self.frame.system else ""
+            else:
+                ids += self.answer(message.text)
+                lead = self.frame.then
+        return ids
 
 
 @dataclass(frozen=True)
@@ -136,11 +200,12 @@ def pack(sample: Sample, template: Template, media: Iterable[Slots] | None = Non
     """
     if not sample.turns or not all(turn.answer.strip() for turn in sample.turns):
         raise BadData(f"sample {sample.id}: no answer to learn from. Give every turn an answer, or leave it out")
-    ids = template.prefix((medium.kind for medium in sample.media) if media is None else media)
+    shown = [medium.kind for medium in sample.media] if media is None else list(media)
+    ids, space = template.prefix(shown), "" if shown else template.space()
     start = len(ids)
     labels, positions, segments = [IGNORE_INDEX] * start, list(range(start)), [0] * start
     for number, turn in enumerate(sample.turns, 1):
-        question, answer = template.question(turn.question), template.answer(turn.answer)
+        question, answer = template.question(turn.question, space), template.answer(turn.answer)
         ids += question + answer
         labels += [IGNORE_INDEX] * len(question) + answer
         length = len(question) + len(answer)

@@ -20,11 +20,12 @@ from transformers import ASTFeatureExtractor, ASTModel
 from isthmus.encoders import _pictures, _sound
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any Audio Spectrogram Transformer of transformers: features in time and frequency; name its folder or hub part"
+ABOUT = "any Audio Spectrogram Transformer of transformers: features in time and frequency"
 KIND = "audio"
-PART = None
+PART = "ast-audioset"
 SIZE = 1024  # frames of the spectrum, 10 ms each
 RATE = _sound.RATE
+UNIT = "frames"
 
 
 def load(folder: Path) -> Any:

@@ -9,12 +9,14 @@ from typing import Any
 from torch import Tensor
 from transformers import Blip2VisionModel
 
+from isthmus.encoders import _pictures
 from isthmus.parts.weights import pretrained
 
 ABOUT = "BLIP-2's ViT: the class token and patch features after the last norm; name its folder or hub part"
 KIND = "image"
 PART = None
 SIZE = 224
+CONFIG = {"patch_size": 14}  # what `grid` reads, of the released ones
 
 
 def build(config: Any) -> Any:
@@ -28,8 +30,12 @@ def load(folder: Path) -> Any:
 
 
 def grid(config: Any, size: int) -> tuple[int, ...]:
-    """How the features of a square picture of `size` pixels lie: in one row, the class token first."""
-    return ((size // config.patch_size) ** 2 + 1,)
+    """How the features of a square picture of `size` pixels lie: in one row, the class token first.
+
+    Raises `BadRecipe` for a picture smaller than a patch.
+    """
+    rows, columns = _pictures.square(config, size)
+    return (rows * columns + 1,)
 
 
 def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tensor:

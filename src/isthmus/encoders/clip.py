@@ -11,11 +11,12 @@ from typing import Any
 from torch import Tensor
 from transformers import CLIPVisionModel
 
+from isthmus.encoders import _pictures
 from isthmus.parts.weights import pretrained
 
-ABOUT = "CLIP's ViT: patch features of the last layer but one, as in LLaVA-1.5; name its folder or hub part"
+ABOUT = "CLIP's ViT: patch features of the last layer but one, as in LLaVA-1.5"
 KIND = "image"
-PART = None
+PART = "clip-vit-large"
 SIZE = 336
 UNUSED = ("post_layernorm.weight", "post_layernorm.bias")  # for the pooled output
 
@@ -28,9 +29,7 @@ def load(folder: Path) -> Any:
     return model
 
 
-def grid(config: Any, size: int) -> tuple[int, ...]:
-    """How the features of a square picture of `size` pixels lie: rows, columns."""
-    return (size // config.patch_size,) * 2
+grid = _pictures.square
 
 
 def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -9,11 +9,12 @@ from typing import Any
 from torch import Tensor
 from transformers import CLIPVisionModel
 
+from isthmus.encoders import _pictures
 from isthmus.parts.weights import pretrained
 
-ABOUT = "CLIP's ViT: the class token and patch features of its last layer, as in IDEFICS; name its folder or hub part"
+ABOUT = "CLIP's ViT: the class token and patch features of its last layer, as in IDEFICS"
 KIND = "image"
-PART = None
+PART = "clip-vit-large"
 SIZE = 224
 UNUSED = ("post_layernorm.weight", "post_layernorm.bias")  # for the pooled output
 
@@ -24,8 +25,12 @@ def load(folder: Path) -> Any:
 
 
 def grid(config: Any, size: int) -> tuple[int, ...]:
-    """How the features of a square picture of `size` pixels lie: in one row, the class token first."""
-    return ((size // config.patch_size) ** 2 + 1,)
+    """How the features of a square picture of `size` pixels lie: in one row, the class token first.
+
+    Raises `BadRecipe` for a picture smaller than a patch.
+    """
+    rows, columns = _pictures.square(config, size)
+    return (rows * columns + 1,)
 
 
 def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tensor:

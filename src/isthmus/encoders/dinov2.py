@@ -15,9 +15,9 @@ from transformers import Dinov2Model, Dinov2WithRegistersModel
 
 from isthmus.encoders import _pictures
 
-ABOUT = "any DINOv2 of transformers, with registers or not: patch features; name its folder or hub part"
+ABOUT = "any DINOv2 of transformers, with registers or not: patch features"
 KIND = "image"
-PART = None
+PART = "dinov2-base"
 SIZE = 224
 UNUSED = ("embeddings.mask_token",)  # for pretraining
 

@@ -16,9 +16,9 @@ from transformers import DINOv3ViTModel, ViTImageProcessorPil
 from isthmus.encoders import _pictures
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any ViT of DINOv3: patch features; name its folder or hub part"
+ABOUT = "any ViT of DINOv3: patch features"
 KIND = "image"
-PART = None
+PART = "dinov3-small"
 SIZE = 224
 UNUSED = ("embeddings.mask_token",)  # for pretraining
 

@@ -23,7 +23,7 @@ from isthmus.parts.weights import pretrained
 
 ABOUT = "any PatchTST of transformers: features of patches of a series; trainable from nothing (part: new)"
 KIND = "series"
-PART = None
+PART = "patchtst-etth1"
 SIZE = 512  # steps, as in the paper's PatchTST/64
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen2AudioEncoder
 
-from isthmus.encoders import _sound
+from isthmus.encoders import _pictures, _sound
 from isthmus.parts.weights import pretrained
 
 ABOUT = "Qwen2-Audio's encoder: 25 features for each second of a spectrum of 30 s; name its folder or hub part"
@@ -18,6 +18,8 @@ KIND = "audio"
 PART = None
 SIZE = 3000  # frames of the spectrum, 10 ms each
 RATE = _sound.RATE
+UNIT = "frames"
+CONFIG = {"max_source_positions": 1500}  # what `grid` reads, of the released ones
 
 
 def load(folder: Path) -> Any:
@@ -35,7 +37,8 @@ def windows(sound: _sound.Sound, size: int = SIZE) -> list[_sound.Sound]:
 
 
 def grid(config: Any, size: int) -> tuple[int, ...]:
-    """How the features of `size` frames lie: in time, one for every four."""
+    """How the features of `size` frames lie: in time, one for every four. Raises `BadRecipe` for another `size`."""
+    _pictures.exactly("frames of a spectrum", size, 2 * config.max_source_positions)
     return (size // 4,)
 
 

@@ -15,9 +15,9 @@ from transformers import SiglipVisionModel
 from isthmus.encoders import _pictures
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any SigLIP of transformers: patch features before the pooling head; name its folder or hub part"
+ABOUT = "any SigLIP of transformers: patch features before the pooling head"
 KIND = "image"
-PART = None
+PART = "siglip-base"
 SIZE = 224
 
 

@@ -16,9 +16,9 @@ from transformers import Siglip2VisionModel, SiglipImageProcessorPil, SiglipVisi
 
 from isthmus.encoders import _pictures
 
-ABOUT = "SigLIP 2, NaFlex or not: patch features of a square picture; name its folder or hub part"
+ABOUT = "SigLIP 2, NaFlex or not: patch features of a square picture"
 KIND = "image"
-PART = None
+PART = "siglip2-base"
 SIZE = 256
 CLASSES = {
     "siglip2": Siglip2VisionModel,

@@ -16,9 +16,9 @@ from isthmus.encoders import _pictures
 from isthmus.errors import BadRecipe
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any Swin of transformers: features of its last stage; name its folder or hub part"
+ABOUT = "any Swin of transformers: features of its last stage"
 KIND = "image"
-PART = None
+PART = "swin-tiny"
 SIZE = 224
 
 

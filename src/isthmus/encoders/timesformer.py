@@ -16,9 +16,9 @@ from transformers import TimesformerModel
 from isthmus.encoders import _clips, _pictures
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any TimeSformer of transformers: patch features of every frame; name its folder or hub part"
+ABOUT = "any TimeSformer of transformers: patch features of every frame"
 KIND = "video"
-PART = None
+PART = "timesformer-base-k400"
 SIZE = 224
 
 

@@ -15,9 +15,9 @@ from transformers import VideoMAEModel
 from isthmus.encoders import _clips, _pictures
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any VideoMAE of transformers: features of cubes of two frames; name its folder or hub part"
+ABOUT = "any VideoMAE of transformers: features of cubes of two frames"
 KIND = "video"
-PART = None
+PART = "videomae-base"
 SIZE = 224
 
 

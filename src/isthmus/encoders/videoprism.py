@@ -17,9 +17,9 @@ from isthmus.encoders import _clips, _pictures
 from isthmus.errors import BadRecipe
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any VideoPrism of transformers: patch features of every frame; name its folder or hub part"
+ABOUT = "any VideoPrism of transformers: patch features of every frame"
 KIND = "video"
-PART = None
+PART = "videoprism-base"
 SIZE = 288
 INSIDE = {r"^(video_model\.)?vision_model\.": ""}  # where the encoder lies in a model with a head or a text half
 

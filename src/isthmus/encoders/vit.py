@@ -15,9 +15,9 @@ from transformers import ViTModel
 from isthmus.encoders import _pictures
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any ViT of transformers: patch features after the last norm; name its folder or hub part"
+ABOUT = "any ViT of transformers: patch features after the last norm"
 KIND = "image"
-PART = None
+PART = "vit-base-patch16-224"
 SIZE = 224
 
 

@@ -22,11 +22,12 @@ from isthmus.encoders import _pictures, _sound
 from isthmus.errors import BadRecipe
 from isthmus.parts.weights import pretrained
 
-ABOUT = "any Wav2Vec2 of transformers: 50 features a second; name its folder or hub part"
+ABOUT = "any Wav2Vec2 of transformers: 50 features a second"
 KIND = "audio"
-PART = None
+PART = "wav2vec2-base-960h"
 SIZE = 320_000  # samples: the 20 s that its large models were pretrained on (section 4.2)
 RATE = _sound.RATE
+UNIT = "samples"
 UNUSED = ("masked_spec_embed",)  # what spans are masked with while it is trained
 
 

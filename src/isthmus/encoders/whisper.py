@@ -20,6 +20,7 @@ KIND = "audio"
 PART = "whisper-tiny-en"
 SIZE = 3000  # frames of the spectrum, 10 ms each
 RATE = _sound.RATE
+UNIT = "frames"
 INSIDE = {r"^(model\.)?encoder\.": ""}  # where the encoder lies in a whole Whisper
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 
 from isthmus import parts
-from isthmus.data.packing import plain
+from isthmus.data import frames
 from isthmus.encoders._pictures import usual
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.model import encoding
@@ -39,6 +39,7 @@ def compose(
     points: Sense | None = None,
     series: Sense | None = None,
     seed: int = 0,
+    frame: str | None = None,
 ) -> tuple[IsthmusModel, IsthmusProcessor]:
     """An LLM with senses: pretrained parts in fp32, joined by fresh connectors, which alone are trainable.
 
@@ -56,13 +57,17 @@ def compose(
             then the numbers of a point (3).
         series: the same; `size` counts steps, `channels` those of a new encoder.
         seed: of the connectors' initial weights.
+        frame: how the LLM is spoken to: one of `data.frames.NAMED`. By default what the catalogue says of the part,
+            else its tokenizer's chat template, ChatML where it has those tokens, or question and answer alone.
 
     Raises:
-        UnknownName: for a part, an encoder or a connector that does not exist.
+        UnknownName: for a part, an encoder, a connector or a frame that does not exist.
         PartUnavailable: for a part that cannot be fetched or read.
         BadRecipe: for options that do not fit, or an LLM that cannot be joined.
     """
     wanted = {"image": image, "audio": audio, "video": video, "points": points, "series": series}
+    if frame is not None:
+        frames.named(frame)  # a wrong name is an error before anything is fetched
     chosen = {kind: choose(kind, how) for kind, how in wanted.items() if how is not None}
     where_from = {where: part for it in chosen.values() for where, part in it.parts.items()}
     named = {"llm": llm} | {where: part for where, part in where_from.items() if part != NEW}
@@ -73,6 +78,7 @@ def compose(
         connectors={kind: it.connector for kind, it in chosen.items()},
         parts={where: _record(source, folders[where]) for where, source in named.items()},
         trained=[where for where, part in where_from.items() if part == NEW],
+        frame=frame,
     )
     for options in config.connectors.values():
         _fill_in(options, config.get_text_config())
@@ -105,8 +111,11 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
     for own in (llm.config, *(module.config for module in modules.values())):
         own.name_or_path = ""  # a path of this machine, which a checkpoint would carry away
     model = joined(config, llm, modules)
+    if not isinstance(config.frame, dict):
+        name = config.frame or parts.frame(config.parts.get("llm", {}).get("name", ""))
+        config.frame = dataclasses.asdict(frames.frame(tokenizer, name, config.is_encoder_decoder))
     processor = IsthmusProcessor(
-        tokenizer, readers.pop("image", None), config.placeholders, frame=frame(tokenizer), **_sizes(model)
+        tokenizer, readers.pop("image", None), config.placeholders, frame=config.frame, **_sizes(model)
     )
     processor.readers = readers
     _check_llm(model, processor)
@@ -144,15 +153,6 @@ def joined(config: IsthmusConfig, llm: Any, encoders: Mapping[str, Any]) -> Isth
         model.encoders[kind], model.connectors[kind] = encoder, connector(config, kind, llm)
         model.connectors[kind].join(llm, model.sight, kind)  # type: ignore[operator]
     return model
-
-
-def frame(tokenizer: Any) -> dict[str, Any] | None:
-    """The frame that an LLM's tokenizer has control tokens for: None for ChatML, else the plain one."""
-    control = tokenizer("<|im_start|><|im_end|>", add_special_tokens=False).input_ids
-    if len(control) == 2 or tokenizer.eos_token is None:
-        return None
-    begins = tokenizer.bos_token is not None and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
-    return dataclasses.asdict(plain(tokenizer.eos_token, tokenizer.bos_token if begins else ""))
 
 
 def freeze(model: IsthmusModel) -> IsthmusModel:
@@ -194,7 +194,7 @@ def fingerprint(source: str, folder: Path) -> str:
 
 
 def _record(source: str, folder: Path) -> dict[str, str]:
-    local = source not in catalog.PARTS and Path(source).expanduser().is_dir()
+    local = source not in parts.known() and Path(source).expanduser().is_dir()
     return {"name": str(folder.resolve()) if local else source, "sha256": fingerprint(source, folder)}
 
 
@@ -240,12 +240,12 @@ def _reader(config: IsthmusConfig, kind: str, folder: Path) -> Any:
 def _check_llm(model: IsthmusModel, processor: IsthmusProcessor) -> None:
     template = processor.template
     end = template.control(template.frame.end)
-    if len(end) != 1 or template.plain(template.frame.end) == end:
+    if not end or end[-1] in template.plain(template.frame.end):
         raise BadRecipe(
             f"the LLM's tokenizer has no control token {template.frame.end!r} that could end an answer and that a user "
             "cannot type. Add one as a special token."
         )
-    model.generation_config.eos_token_id, model.generation_config.pad_token_id = end[0], processor.pad
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = end[-1], processor.pad
     if model.config.is_encoder_decoder:  # its loss is its own
         return
     # The loss is computed from the head alone; a soft cap or a scale after it would make that silently wrong.

@@ -15,7 +15,7 @@ import transformers
 from torch import Tensor
 from transformers import AutoTokenizer, ProcessorMixin
 
-from isthmus.data.packing import Frame, Template
+from isthmus.data.packing import Frame, Slots, Template
 from isthmus.encoders import _pictures, _tiles, mllama
 from isthmus.encoders._reader import Reader
 from isthmus.encoders._several import SeveralImageProcessor
@@ -268,22 +268,12 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
                 if message.role == "assistant" and (number == 0 or conversation[number - 1].role != "user"):
                     raise BadData(f"message {number + 1}: the assistant answers, and no user's message comes before it")
 
-    def ids(self, conversation: Sequence[Message], slots: Iterator[Sequence[tuple[str, int]]]) -> list[int]:
+    def ids(self, conversation: Sequence[Message], slots: Iterator[Sequence[Slots]] | None = None) -> list[int]:
         """The tokens of one conversation, up to where the assistant begins to answer.
 
-        `slots` gives for each medium, in reading order, what `prepare` says of its pieces.
+        `slots` gives for each medium, in reading order, what `prepare` says of its pieces; see `Template.conversation`.
         """
-        template = self.template
-        ids: list[int] = []
-        for message in conversation:
-            if message.role == "user":
-                pieces = [piece for _ in message.media for piece in next(slots)]
-                ids += template.prefix(pieces, not ids) + template.question(message.text)
-            elif message.role == "system":
-                ids += template.system(message.text)
-            else:
-                ids += template.answer(message.text) + template.control(template.frame.then)
-        return ids
+        return self.template.conversation(conversation, slots)
 
     def preprocess(self, images: Sequence[Any]) -> Tensor:
         """Pixels [N, 3, H, W] of images: each an `isthmus.Image`, a path, encoded bytes or a PIL image.

@@ -14,17 +14,21 @@ from types import ModuleType
 
 from isthmus import registry
 from isthmus.errors import PartUnavailable, UnknownName
-from isthmus.parts import cache, catalog, fetch, foreign, hub
+from isthmus.parts import cache, catalog, fetch, foreign, hub, hubs
 from isthmus.parts.catalog import Kind, Part
 from isthmus.parts.progress import bar
 from isthmus.parts.unpack import unpack
 
-__all__ = ["Listing", "Part", "describe", "fingerprint", "get", "known"]
+__all__ = ["Listing", "Part", "describe", "fingerprint", "frame", "get", "known"]
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One row of `isthmus parts`: `size` is of the download [bytes]; `folder` is where the part is, if `cached`."""
+    """One row of `isthmus parts`: `size` is of the download [bytes]; `folder` is where the part is, if `cached`.
+
+    A part from a hub has no `sha256`, since nothing of it is pinned, and a `size` of 0: that is not known here.
+    `parameters` are 0 for data.
+    """
 
     name: str
     kind: Kind
@@ -33,24 +37,32 @@ class Listing:
     sha256: str
     size: int
     about: str
+    parameters: int
     cached: bool
     folder: str
 
 
 def known() -> list[str]:
-    """The names of the parts in the catalogue."""
-    return sorted(catalog.PARTS)
+    """The names of the parts in the catalogue: those from packages and those from a hub."""
+    return sorted({*catalog.PARTS, *hubs.CHECKPOINTS})
 
 
 def describe() -> list[Listing]:
     """Every part of the catalogue and whether it is ready on this machine. Nothing is fetched."""
     rows = []
-    for name in known():
-        part = catalog.PARTS[name]
+    for name, part in catalog.PARTS.items():
         folder = _folder(part)
-        facts = (part.kind, part.source, part.licence, part.package_sha256, part.size, part.about)
+        facts = (part.kind, part.source, part.licence, part.package_sha256, part.size, part.about, part.parameters)
         rows.append(Listing(name, *facts, cached=cache.intact(folder), folder=str(folder)))
-    return rows
+    for name, one in hubs.CHECKPOINTS.items():
+        here = hub.cached(one.source)
+        rows.append(
+            Listing(
+                name, one.kind, one.source, one.licence, "", 0, one.note, one.parameters, here is not None,
+                str(here or ""),
+            )
+        )  # fmt: skip
+    return sorted(rows, key=lambda row: row.name)
 
 
 def get(name: str, *, progress: bool = True) -> Path:
@@ -64,7 +76,7 @@ def get(name: str, *, progress: bool = True) -> Path:
     """
     part = catalog.PARTS.get(name)
     if part is None:
-        return _elsewhere(name)
+        return _elsewhere(hubs.CHECKPOINTS[name].source if name in hubs.CHECKPOINTS else name)
     folder = _folder(part)
     if cache.intact(folder):
         return folder
@@ -73,6 +85,12 @@ def get(name: str, *, progress: bool = True) -> Path:
         if not cache.intact(folder):  # another process may have been faster
             _make(part, folder, progress=progress)
     return folder
+
+
+def frame(name: str) -> str | None:
+    """How the catalogue says that an LLM is spoken to (`data.frames`); None where its tokenizer is to say."""
+    part = catalog.PARTS.get(name) or hubs.CHECKPOINTS.get(name)
+    return part.frame if part else None
 
 
 def fingerprint(name: str) -> str:

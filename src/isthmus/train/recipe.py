@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, SerializeAsAny
 from pydantic import create_model as model_of
 
 from isthmus.connectors._options import options as connector_options
-from isthmus.data import sources
+from isthmus.data import frames, sources
 from isthmus.encoders._several import Join
 from isthmus.errors import BadRecipe
 from isthmus.options import problems
@@ -85,9 +85,13 @@ Sense = Annotated[SerializeAsAny[Bridge], WrapValidator(_with_options)]
 
 
 class Parts(Strict):
-    """What is composed: an LLM, and how each kind of media that it takes reaches it."""
+    """What is composed: an LLM, and how each kind of media that it takes reaches it.
+
+    `frame` is how the LLM is spoken to, where neither its tokenizer nor the catalogue says it.
+    """
 
     llm: str
+    frame: str | None = None
     image: Sense | None = None
     audio: Sense | None = None
     video: Sense | None = None
@@ -224,6 +228,8 @@ def load_recipe(name: str | os.PathLike[str], changes: Sequence[str] | None = No
 
 def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
     """What the types cannot say: names that do not exist, and options that a data set does not have."""
+    if (frame := recipe.model.frame) is not None and frame not in frames.NAMED:
+        yield ("model", "frame"), miss("frame", frame, frames.NAMED)
     for kind, own in recipe.model.senses.items():
         for key, name in (*(("encoder", name) for name in own.encoders), ("connector", own.connector)):
             if name not in (known := names(f"isthmus.{key}s")):

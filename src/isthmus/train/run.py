@@ -55,7 +55,8 @@ def composed(recipe: Recipe) -> Run:
         kind: {key: value for key, value in own.model_dump().items() if value is not None}
         for kind, own in recipe.model.senses.items()
     }
-    return Run(*compose(llm=recipe.model.llm, **({"image": None} | senses), seed=recipe.seed))
+    how: dict[str, Any] = {"image": None, "llm": recipe.model.llm, "frame": recipe.model.frame} | senses
+    return Run(*compose(**how, seed=recipe.seed))
 
 
 def train(recipe: Recipe, folder: Path, *, resume: bool = False, command: str = "", console: Console) -> Run:

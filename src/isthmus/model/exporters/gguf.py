@@ -85,7 +85,7 @@ def _write_llm(model: Any, processor: Any, words: dict[str, Any], path: Path) ->
     writer.add_token_types(words["types"])
     writer.add_token_merges(words["merges"])
     tokenizer = processor.tokenizer
-    writer.add_eos_token_id(processor.template.control(frame.end)[0])
+    writer.add_eos_token_id(processor.template.control(frame.end)[-1])
     writer.add_pad_token_id(processor.pad)
     if tokenizer.bos_token_id is not None:
         writer.add_bos_token_id(tokenizer.bos_token_id)

@@ -88,9 +88,15 @@ def chat_template(frame: Any) -> str:
         f"{{% for c in seen %}}{say(frame.medium[0])}{IMAGE}{say(frame.medium[1])}{{% endfor %}}"
         f"{{% if seen %}}{say(frame.media)}{{% endif %}}{{% endif %}}"
     )
+    system = (
+        f"{{% if m.role == 'system' %}}{say(frame.system[0])}{text}{say(frame.system[1])}{{% elif"
+        if frame.system is not None
+        else "{% if"
+    )
     return (
         f"{say(frame.start)}{{% for m in messages %}}"
-        f"{{% if m.role == 'system' %}}{say(frame.system[0])}{text}{say(frame.system[1])}"
-        f"{{% elif m.role == 'user' %}}{say(frame.user)}{images}{say(frame.ask)}{text}{say(frame.assistant)}"
+        f"{{% if loop.first and m.role != 'system' %}}{say(frame.preset)}{{% endif %}}"
+        f"{system} m.role == 'user' %}}{say(frame.user)}{images}{say(frame.ask)}{text}{say(frame.assistant)}"
+        f"{{% if loop.last %}}{say(frame.open)}{{% endif %}}"
         f"{{% else %}}{say(frame.space)}{text}{say(frame.end)}{say(frame.then)}{{% endif %}}{{% endfor %}}"
     )

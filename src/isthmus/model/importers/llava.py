@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import LlavaForConditionalGeneration
 
+from isthmus.data import frames
 from isthmus.data.packing import Frame
 from isthmus.errors import PartUnavailable
 from isthmus.model import build
@@ -43,7 +44,7 @@ def read(folder: Path) -> _parts.Imported:
 
 def frame(tokenizer: Any) -> Frame | None:
     """ChatML where the tokenizer has its tokens; else Vicuna's (the chat template of llava-hf/llava-1.5-7b-hf)."""
-    if build.frame(tokenizer) is None and tokenizer.eos_token:
+    if frames.chatml(tokenizer) and tokenizer.eos_token:
         return None
     begin, _ = _parts.ends(tokenizer)
     end = tokenizer.eos_token

@@ -1,0 +1,205 @@
+"""What can be composed, in tables: the rows of `isthmus parts` and of docs/parts.md.
+
+python -m isthmus.listing docs/parts.md    # writes the tables of that page anew
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from isthmus import parts
+from isthmus.data.frames import NAMED
+from isthmus.errors import BadRecipe
+from isthmus.parts import catalog, hubs
+from isthmus.registry import find, names
+
+UNITS = {"image": "px", "video": "px", "points": "points", "series": "steps"}  # sounds: each encoder's own
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder: its default part, if it has one, and what it makes of one medium of the default size.
+
+    `features` says their number and how they lie; "-" where the part's configuration is not known here.
+    """
+
+    name: str
+    kind: str
+    part: str
+    licence: str
+    parameters: int
+    features: str
+    sizes: str
+    source: str
+    here: bool
+    note: str
+
+
+@dataclass(frozen=True)
+class Llm:
+    """An LLM: `frame` is how it is spoken to (`data.frames`)."""
+
+    name: str
+    licence: str
+    parameters: int
+    frame: str
+    source: str
+    here: bool
+    note: str
+
+
+def encoders() -> list[Encoder]:
+    """Every encoder in the folder. Imports all of them."""
+    listed, rows = {row.name: row for row in parts.describe()}, []
+    for name in names("isthmus.encoders"):
+        module = find("isthmus.encoders", name)
+        features, sizes = _measured(module)
+        if (row := listed.get(module.PART)) is None:
+            rows.append(Encoder(name, module.KIND, "-", "-", 0, features, sizes, "-", False, ""))
+            continue
+        note = row.about if module.PART in hubs.CHECKPOINTS else ""
+        rows.append(
+            Encoder(
+                name, module.KIND, row.name, row.licence, row.parameters, features, sizes, row.source, row.cached, note
+            )
+        )  # fmt: skip
+    return rows
+
+
+def llms() -> list[Llm]:
+    """Every LLM of the catalogue."""
+    return [
+        Llm(row.name, row.licence, row.parameters, parts.frame(row.name) or "its chat template", row.source, row.cached,
+            row.about if row.name in hubs.CHECKPOINTS else "the default")
+        for row in parts.describe()
+        if row.kind == "llm"
+    ]  # fmt: skip
+
+
+def count(parameters: int) -> str:
+    """Parameters as they are spoken of.
+
+    >>> count(134_515_008), count(8_030_261_248), count(616_000), count(0)
+    ('135M', '8.03B', '0.6M', '-')
+    """
+    if not parameters:
+        return "-"
+    if parameters >= 1e9:
+        return f"{parameters / 1e9:.3g}B"
+    return f"{parameters / 1e6:.{0 if parameters >= 1e7 else 1}f}M"
+
+
+def _measured(module: Any) -> tuple[str, str]:
+    """The features of a medium of the default size, and the sizes that there can be, by the file's own `grid`."""
+    part = hubs.CHECKPOINTS.get(module.PART) or catalog.PARTS.get(module.PART)
+    facts = part.config if part else module.CONFIG
+    unit = getattr(module, "UNIT", UNITS.get(module.KIND, ""))
+    size = f"{module.SIZE:,} {unit}"
+    if not facts:
+        return "-", size
+    config = SimpleNamespace(**facts)
+    lies = module.grid(config, module.SIZE)
+    features = f"{math.prod(lies):,}" + (f" ({' x '.join(map(str, lies))})" if len(lies) > 1 else "")
+    if not _fits(module, config, module.SIZE + 1):
+        return features, f"{size} only"
+    return features, f"{size}; {_least(module, config):,} or more"
+
+
+def _fits(module: Any, config: Any, size: int) -> bool:
+    try:
+        return bool(math.prod(module.grid(config, size)))
+    except BadRecipe:
+        return False
+
+
+def _least(module: Any, config: Any) -> int:
+    """The smallest size with a feature; every larger one has some as well."""
+    low, high = 0, module.SIZE
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _fits(module, config, middle) else (middle, high)
+    return int(high)
+
+
+def show(console: Console) -> None:
+    """Print the tables of encoders and LLMs, in 100 columns."""
+    heads = "encoder", "reads", "default part", "licence", "params", "features", "size", "here"
+    table = _table("encoders, each with its default part (another: part=FOLDER or hf://...)", *heads)
+    for r in encoders():
+        table.add_row(r.name, r.kind, r.part, r.licence, count(r.parameters), r.features, r.sizes, _here(r.here))
+    console.print(table)
+    title = "LLMs (another: a folder or hf://org/name@revision)"
+    table = _table(title, "LLM", "licence", "params", "spoken to in", "here", "note")
+    for llm in llms():
+        table.add_row(llm.name, llm.licence, count(llm.parameters), llm.frame, _here(llm.here), llm.note)
+    console.print(table)
+
+
+def _table(title: str, *heads: str) -> Table:
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in heads:
+        table.add_column(head, overflow="fold", no_wrap=head in ("encoder", "LLM", "licence"))
+    return table
+
+
+def _here(cached: bool) -> str:
+    return "yes" if cached else "-"
+
+
+def tables() -> dict[str, str]:
+    """The tables of docs/parts.md in Markdown, by their names there."""
+    first = _markdown(
+        ("encoder", "reads", "default part", "licence", "parameters", "features", "size", "from"),
+        [
+            (f"`{r.name}`", r.kind, f"`{r.part}`" if r.part != "-" else "-", r.licence, count(r.parameters), r.features,
+             r.sizes, _from(r.source, r.note))
+            for r in encoders()
+        ],
+    )  # fmt: skip
+    second = _markdown(
+        ("LLM", "licence", "parameters", "spoken to in", "from"),
+        [
+            (f"`{r.name}`", r.licence, count(r.parameters), f"`{r.frame}`" if r.frame in NAMED else r.frame,
+             _from(r.source, r.note))
+            for r in llms()
+        ],
+    )  # fmt: skip
+    third = _markdown(
+        ("data", "licence", "from", "what"),
+        [
+            (f"`{r.name}`", r.licence, f"`{r.source}`", r.about)
+            for r in parts.describe()
+            if r.kind == "data"
+        ],
+    )  # fmt: skip
+    return {"encoders": first, "llms": second, "data": third}
+
+
+def written(page: str) -> str:
+    """A page with its tables written anew: each stands between `<!-- NAME -->` and `<!-- end -->`."""
+    for name, table in tables().items():
+        before, _, rest = page.partition(f"<!-- {name} -->")
+        page = f"{before}<!-- {name} -->\n\n{table}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+    return page
+
+
+def _from(source: str, note: str) -> str:
+    return (f"`{source}`" if source != "-" else "a folder, or an imported model") + (f"; {note}" if note else "")
+
+
+def _markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
+
+
+if __name__ == "__main__":
+    (page,) = map(Path, sys.argv[1:])
+    page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
