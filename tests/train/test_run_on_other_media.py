@@ -195,6 +195,26 @@ def test_a_sample_has_several_media_of_several_kinds_or_none(recipe: Callable[..
     torch.testing.assert_close(goal(samples, fresh)[0].detach(), together, atol=2e-3, rtol=2e-3)  # kept as float16
 
 
+@pytest.mark.parametrize(
+    "options", [{"tiles": 2}, {"encoder": ["vit", "vit"], "join": "channel"}], ids=["tiles", "two"]
+)
+def test_it_learns_from_tiles_and_by_several_encoders(
+    options: dict[str, Any], recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    facts = recipe("image").model_dump(exclude_none=True)
+    for file in (tmp_path / "media").glob("*.png"):
+        PIL.Image.open(file).resize((16 + 30 * (int(file.stem) % 2), 16)).save(file)  # some have tiles, some have not
+    facts["model"]["image"] |= options
+    plan = load_recipe(written(facts, tmp_path / "plan.yaml"))
+    samples, _ = read_data(plan)[1]
+    check.check(plan, QUIET)
+    trained = run.train(plan, tmp_path / "run", console=QUIET)
+    own, swapped = losses(trained, samples)
+    assert own < 0.7 * swapped
+    pieces = {len(pieces) for pieces in run.features(trained, samples).rows}
+    assert pieces == ({1, 3} if "tiles" in options else {1})
+
+
 def test_samples_can_be_chosen_and_joined() -> None:
     features = torch.arange(6.0).view(3, 1, 2)
     one = Seen({"image": features}, {}, [[("image", 0, 4)], [], [("image", 2, 4), ("image", 1, 4)]])
