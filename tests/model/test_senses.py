@@ -21,6 +21,7 @@ from isthmus.chat import Chat, _command
 from isthmus.errors import BadData, BadMedia, BadRecipe
 from isthmus.media.forms import Clip, Cloud, Signal, Sound
 from isthmus.model import compose, load, save_full
+from isthmus.registry import names
 from isthmus.types import Audio, Image, Message, Points, Series, Video
 
 LONG = {"whisper": 0.2, "qwen2-audio": 0.2, "wav2vec2": 0.06, "audio-spectrogram-transformer": 0.2}  # seconds
@@ -86,10 +87,11 @@ def answers(built: Built, talks: Any) -> list[list[int]]:
     return out[:, inputs["input_ids"].shape[1] :].tolist()  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("connector", ["mlp", "resampler", "gated-cross-attention", "visual-expert"])
+@pytest.mark.parametrize("connector", names("isthmus.connectors"))
 @pytest.mark.parametrize("name", list(KINDS))
 def test_a_kind_to_an_answer(make: Callable[..., Built], name: str, connector: str, tmp_path: Path) -> None:
-    tokens = {"tokens": 4} if connector == "resampler" else {}
+    few = {"tokens": 4}
+    tokens = {"resampler": few, "qformer": few | {"hidden": 16, "heads": 2}}.get(connector, {})
     built = make(name, connector=connector, **tokens)
     for block in getattr(built[0].connectors[KINDS[name]], "blocks", []):
         torch.nn.init.constant_(block.gate_attention, 1.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +13,18 @@ from tiny_parts import Built, picture, tokenizer
 from transformers import (
     AutoConfig,
     Dinov2Config,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
     MixtralConfig,
     OPTConfig,
+    T5Config,
 )
 
+from isthmus.connectors._sight import layers
 from isthmus.connectors.gated_cross_attention import Connector as Gated
 from isthmus.errors import BadRecipe, IsthmusError, MergeError
 from isthmus.model import IsthmusConfig, IsthmusModel, compose
@@ -125,21 +132,32 @@ def test_a_visual_expert_that_lost_its_twins_says_so(build: Callable[..., Built]
 
 
 def test_a_conversation_goes_on_from_its_cache(build: Callable[..., Built]) -> None:
-    for connector in ("mlp", "gated-cross-attention"):
-        model, processor = build(connector=connector)
-        for block in getattr(model.connectors["image"], "blocks", []):
-            torch.nn.init.constant_(block.gate_attention, 1.0)
+    how: dict[str, Any] = {
+        "max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "output_logits": True,
+        "return_dict_in_generate": True,
+    }  # fmt: skip
+    for connector in ("mlp", "gated-cross-attention", "visual-expert"):
+        model, processor = build(connector=connector, **({"every": 1} if connector.startswith("gated") else {}))
+        torch.manual_seed(0)
+        for weight in model.connectors.parameters():
+            weight.data.add_(torch.randn_like(weight) * 0.2)
         inputs = processor("is it red ?", picture("red"))
-        whole = model.generate(**inputs, max_new_tokens=6, min_new_tokens=6, do_sample=False)
+        whole = model.generate(**inputs, **how)
         with torch.no_grad():
             first = model(**{key: inputs[key] for key in ("input_ids", "attention_mask", "media")}, use_cache=True)
         token = first.logits[:, -1:].argmax(-1)
         ids = torch.cat([inputs["input_ids"], token], 1)
-        later = model.generate(
-            input_ids=ids, past_key_values=first.past_key_values, seen=first.seen,
-            max_new_tokens=5, min_new_tokens=5, do_sample=False,
-        )  # fmt: skip
-        assert later[:, ids.shape[1] :].tolist() == whole[:, ids.shape[1] :].tolist()
+        how |= {"max_new_tokens": 5, "min_new_tokens": 5}
+        cache = copy.deepcopy(first.past_key_values)
+        later = model.generate(input_ids=ids, past_key_values=cache, seen=first.seen, **how)
+        for mine, theirs in zip(later.logits, whole.logits[1:], strict=True):
+            torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+        if connector.startswith("gated"):
+            blind = model.generate(input_ids=ids, past_key_values=first.past_key_values, **how)
+            assert (blind.logits[0] - whole.logits[1]).abs().max() > 1e-2
+            with pytest.raises(MergeError, match="media cannot join a text that goes on from a cache"):
+                model(ids[:, -1:], media=inputs["media"], seen=first.seen)
+        how |= {"max_new_tokens": 6, "min_new_tokens": 6}
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
@@ -167,6 +185,50 @@ def test_features_of_clips_and_pictures(folders: dict[str, str], llm: str, conne
         for cache in (True, False)
     ]  # fmt: skip
     assert answers[0] == answers[1]
+
+
+def test_turns_share_no_prefix_in_an_encoder_decoder(build: Callable[..., Built]) -> None:
+    model, processor = build("t5")
+    inputs = processor("is it red ?", picture("red"))
+    with pytest.raises(MergeError, match="turns cannot share a prefix there: give each turn a row of its own"):
+        model(**inputs, labels=inputs["input_ids"][:, :2], position_ids=torch.zeros_like(inputs["input_ids"]))
+
+
+def test_heads_that_do_not_fill_the_llms_width() -> None:
+    """As those of Flan-T5-small: 6 heads of 64 in a width of 512."""
+    config = T5Config(d_model=32, num_heads=3, d_kv=16, d_ff=24, num_layers=2, vocab_size=300)
+    model = composed(config, "gated-cross-attention", tokens=4)
+    assert model.connectors["image"].blocks[0].q.weight.shape == (48, 32)
+
+
+class Sideways(LlamaForCausalLM):  # type: ignore[misc]
+    """An LLM with another list as long as that of its layers."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model.more = torch.nn.ModuleList(torch.nn.Identity() for _ in self.model.layers)
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_layers_that_cannot_be_told(many: bool) -> None:
+    config = LlamaConfig(**SIZES, intermediate_size=24)
+    llm = (Sideways if many else LlamaForCausalLM)(config)
+    if not many:
+        llm.model.layers = torch.nn.ModuleList([*llm.model.layers, torch.nn.Identity()])
+    with pytest.raises(BadRecipe, match=r"llama has (2|no) lists of 2 layers, so it is not known where media layers"):
+        layers(llm)
+
+
+def test_an_llm_that_caps_its_logits_is_refused(folders: dict[str, str], tmp_path: Path) -> None:
+    """The loss is computed from the head alone, which would be silently wrong."""
+    config = Gemma2Config(
+        **SIZES, num_key_value_heads=2, intermediate_size=24, head_dim=8, final_logit_softcapping=0.01
+    )
+    torch.manual_seed(0)
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(BadRecipe, match="gemma2 changes its logits after the head"):
+        compose(str(tmp_path), {"encoder": "vit-s", "connector": "mlp", "part": folders["vision"], "size": 16})
 
 
 def test_a_memory_of_features_takes_nothing_inside() -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 from torch import nn
 
+from isthmus.errors import BadRecipe
+
 
 class Sight(threading.local):
     """What the media layers of one model see in the pass under way: kind -> what the connector's `look` gave."""
@@ -68,11 +70,15 @@ class Pinned:
 def layers(llm: nn.Module) -> nn.ModuleList:
     """The layers through which an LLM reads: its decoder's, or the encoder's where it has both.
 
-    Raises `ValueError` for an LLM in which no list of as many layers as its configuration says can be found.
+    Raises `BadRecipe` for an LLM in which not exactly one list of as many layers as its configuration says is found.
     """
     config: Any = llm.config
     reader = llm.get_encoder() if config.is_encoder_decoder else llm.get_decoder()  # type: ignore[operator]
     found = [m for m in reader.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers]
-    if not found:
-        raise ValueError(f"{config.model_type}: no list of {config.num_hidden_layers} layers is in it")
-    return found[0]
+    outermost = [m for m in found if not any(m is not other and m in set(other.modules()) for other in found)]
+    if len(outermost) != 1:
+        raise BadRecipe(
+            f"{config.model_type} has {len(outermost) or 'no'} lists of {config.num_hidden_layers} layers, so it is not"
+            " known where media layers would go. Take a connector that makes soft tokens alone, such as mlp"
+        )
+    return outermost[0]

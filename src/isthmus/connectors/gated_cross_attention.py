@@ -212,6 +212,8 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         width, self.everywhere = config.hidden_size, everywhere
+        if heads is None and head_dim is None:  # the LLM's own, which need not fill its width (Flan-T5, Qwen 3)
+            head_dim = getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
         self.heads = heads = config.num_attention_heads if heads is None else heads
         if head_dim is None and width % heads:
             raise BadRecipe(f"heads: {heads} do not divide the LLM's width of {width}. Choose `heads` or `head_dim`")

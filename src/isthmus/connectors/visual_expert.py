@@ -179,6 +179,11 @@ class Routed:
         y: Tensor
         flat = x.flatten(0, -2)
         rest = now[0][1].rest
+        if len(flat) != len(rest) + len(now[0][1].media):
+            raise IsthmusError(
+                f"visual_expert: a linear layer is given {len(flat)} rows of {len(rest) + len(now[0][1].media)} tokens,"
+                " so this LLM's layers do not see each token once. Take another connector"
+            )
         if len(now) > 1:
             text = torch.ones(len(flat), dtype=torch.bool, device=x.device)
             for _, seen in now:

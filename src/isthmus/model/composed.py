@@ -140,6 +140,8 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         Raises:
             MergeError: when media and the slots of the text differ in number or kind.
         """
+        if seen and (media or features):
+            raise MergeError("media cannot join a text that goes on from a cache: give the whole text, without `seen`")
         if past_key_values is not None:
             kwargs["past_key_values"] = past_key_values
         if "encoder_outputs" in kwargs:  # an encoder-decoder LLM has read the input already
@@ -174,6 +176,11 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     def _run(self, labels: Tensor | None, position_ids: Any, logits_to_keep: Any, inputs: dict[str, Any]) -> Any:
         """The LLM on embeddings; a loss without the logits that nobody asked for."""
         if self.config.is_encoder_decoder:
+            if position_ids is not None:
+                raise MergeError(
+                    "an encoder-decoder numbers positions itself and reads in both directions, so turns cannot share a"
+                    " prefix there: give each turn a row of its own, without `position_ids`"
+                )
             return self.llm(labels=labels, **inputs)
         if labels is None:
             return self.llm(position_ids=position_ids, logits_to_keep=logits_to_keep, **inputs)
@@ -181,15 +188,20 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         return CausalLMOutputWithPast(loss=supervised_loss(hidden, self.get_output_embeddings(), labels))
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
-        """Media belong to the steps that see their placeholders: the first, and without a cache every one."""
+        """Media belong to the steps that see their placeholders: the first, and without a cache every one.
+
+        A step whose text goes on from a cache sees what the pass that filled it saw.
+        """
         own = {name: kwargs.pop(name, None) for name in OWN}
         seen = kwargs.pop("seen", None)
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
         step = inputs.get("input_ids")
-        if step is not None and (kwargs.get("is_first_iteration") or bool(self._slots(step).any())):
+        if step is not None and bool(self._slots(step).any()):
             inputs |= own
         elif seen:
             inputs["seen"] = seen
+        elif kwargs.get("is_first_iteration"):
+            inputs |= own
         return inputs
 
     def _update_model_kwargs_for_generation(
