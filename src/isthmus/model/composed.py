@@ -180,7 +180,8 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         seen = kwargs.pop("seen", None)
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
         step = inputs.get("input_ids")
-        if step is not None and (kwargs.get("is_first_iteration") or bool(self._slots(step).any())):
+        first = kwargs.get("is_first_iteration") and not seen  # with `seen`, a cache holds the pass before it
+        if step is not None and (first or bool(self._slots(step).any())):
             inputs |= own
         elif seen:
             inputs["seen"] = seen
