@@ -54,6 +54,8 @@ def test_another_frame_is_kept(qwen: Path, tmp_path: Path) -> None:
     assert processor.template.frame == Frame()
     save_trained(model, tmp_path / "light")
     assert load(tmp_path / "light")[1].template.frame == Frame()
+    asked = compose(str(qwen), None, frame="plain")[1]("what is it ?")["input_ids"][0]
+    assert processor.tokenizer.decode(asked) == "what is it ?\n"
     with pytest.raises(UnknownName, match="Did you mean 'chatml'"):
         compose("no such folder", None, frame="chatlm")
 

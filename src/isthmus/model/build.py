@@ -250,7 +250,7 @@ def _check_llm(model: IsthmusModel, processor: IsthmusProcessor) -> None:
         return
     # The loss is computed from the head alone; a soft cap or a scale after it would make that silently wrong.
     with torch.no_grad():
-        ids = torch.tensor([processor.template.prefix(())])
+        ids = torch.tensor([template.prefix(()) + template.question("a")])
         head = model.get_output_embeddings()(model.llm.get_decoder()(ids).last_hidden_state)
         if not torch.allclose(model.llm(ids).logits, head, atol=1e-4):
             name = model.config.llm_config.model_type
