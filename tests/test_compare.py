@@ -7,8 +7,10 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from isthmus.demo import with_folder
 from isthmus.errors import BadData, BadRecipe, Interrupted, IsthmusError, UnknownName
 from isthmus.evaluate import compare_report
 from isthmus.evaluate.comparison import Design, cells, difference, score
+from isthmus.evaluate.report import duration
 from isthmus.evaluate.scoring import Answer, Mark, estimate
 from isthmus.registry import names
 from isthmus.train.cost import Cost, cost
@@ -54,11 +57,48 @@ def tiny(parts: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.Mon
     return with_folder(load_recipe("demo", changes), pictures)
 
 
-def run(recipe: Recipe, out: Path, changes: Sequence[str] = OWN, **changed: Any) -> Path:
+def run(
+    recipe: Recipe, out: Path, changes: Sequence[str] = OWN, connectors: str = "linear,mlp", **changed: Any
+) -> Path:
     """Compare `linear` and `mlp` with two seeds."""
     options: dict[str, Any] = {"seeds": 2, "budget": Budget(), "swapped": True, "resume": False}
     options |= {"command": "isthmus compare again", "console": QUIET} | changed
-    return compare.compare(recipe, read_variants(recipe, "linear,mlp", changes), out=out, **options)
+    return compare.compare(recipe, read_variants(recipe, connectors, changes), out=out, **options)
+
+
+def columns(page: str) -> dict[str, dict[str, str]]:
+    """By connector, what the page's first table says under each heading."""
+    found = {}
+    for row in page.split("<tbody", 2)[1].split("</tbody>")[0].split("<tr ")[1:]:
+        name = re.findall(r"<b>(.*?)</b></th>", row)[0]
+        cell = re.compile(r'data-label="([^"]*)">(.*?)</td>', re.DOTALL)
+        found[name] = {label: " ".join(re.sub("<[^>]*>", " ", text).split()) for label, text in cell.findall(row)}
+    return found
+
+
+def without_times(out: Path) -> dict[str, Any]:
+    """`compare.json` without what another sitting measures anew: seconds and memory."""
+    found: dict[str, Any] = json.loads((out / "compare.json").read_text())
+    for it in found["contenders"]:
+        for key in ("seconds", "first_token", "peak_bytes"):
+            it.pop(key)
+        for stage in it["stages"]:
+            stage.pop("seconds")
+    return found
+
+
+def finished(out: Path) -> dict[str, int]:
+    """Each finished run and when it was."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/facts.json")}
+
+
+def wait_for(path: Path, process: subprocess.Popen[Any]) -> None:
+    """Until the process has made this."""
+    until = time.monotonic() + 240
+    while not path.exists():
+        assert process.poll() is None, "it ended before"
+        assert time.monotonic() < until, "it takes too long"
+        time.sleep(0.005)
 
 
 def files(out: Path) -> dict[str, str]:
@@ -89,6 +129,24 @@ def test_to_the_end_and_the_same_after_being_stopped(
     assert found["cells"][0]["entries"]["mlp"]["difference"] is None
     assert "the recipe&#39;s hidden is not taken over" in page
     assert "http" not in page.replace("http-equiv", "")
+    assert "With each seed, every connector saw the same samples" in page
+    shown = columns(page)
+    for it in found["contenders"]:
+        entry = found["cells"][0]["entries"][it["name"]]
+        weights = [it["parameters"][part] for part in ("image.connector", "llm")]
+        assert all(cost > 0 for cost in (it["seconds"], it["peak_bytes"], *it["first_token"]))
+        assert shown[it["name"]] == {
+            "Score": "{:.1f} {:.1f} to {:.1f}".format(*(100 * part for part in entry["score"])),
+            "Beside mlp": "the reference"
+            if entry["difference"] is None
+            else "{:+.1f} {:+.1f} to {:+.1f}".format(*(100 * part for part in entry["difference"])),
+            "Trained weights": "{} {} connector, {} llm".format(*map(compare_report.number, (sum(weights), *weights))),
+            "Tokens": "4 in the text",
+            "Training cost": compare_report.flop(it["flops"]),
+            "Training time": duration(it["seconds"]),
+            "First token": "{} {} from pixels".format(*map(compare_report.milliseconds, it["first_token"])),
+            "Peak memory": compare_report.memory(it["peak_bytes"]),
+        }
     ran = [json.loads((whole / f"mlp-{seed}" / "facts.json").read_text())["stages"] for seed in (0, 1)]
     assert all(ran[0][stage]["losses"] != ran[1][stage]["losses"] for stage in ran[0])
     assert re.search(r"run 4 of 4: mlp, seed 1", said.file.getvalue())  # type: ignore[attr-defined]
@@ -106,16 +164,12 @@ def test_to_the_end_and_the_same_after_being_stopped(
         patch.setattr(compare_run, "ask_all", stop_in_the_third)
         with pytest.raises(Interrupted, match="Go on: isthmus compare again"):
             run(tiny, stopped)
-    done = {path.parent.name: path.stat().st_mtime_ns for path in stopped.glob("*/facts.json")}
+    done = finished(stopped)
     assert set(done) == {"linear-0", "mlp-0"}
     run(tiny, stopped, resume=True)
     assert files(stopped) == files(whole)
-    assert all((stopped / name / "facts.json").stat().st_mtime_ns == time for name, time in done.items())
-    again = json.loads((stopped / "compare.json").read_text())
-    assert again["cells"] == found["cells"]
-    assert [[s["losses"] for s in it["stages"]] for it in again["contenders"]] == [
-        [s["losses"] for s in it["stages"]] for it in found["contenders"]
-    ]
+    assert finished(stopped).items() > done.items()
+    assert without_times(stopped) == without_times(whole)
 
     with pytest.raises(BadRecipe, match="holds a comparison already"):
         run(tiny, whole)
@@ -128,17 +182,28 @@ def test_to_the_end_and_the_same_after_being_stopped(
 def test_a_run_has_a_process_of_its_own(
     tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It is measured there, and what goes wrong in it is told here."""
+    """It is measured there, stops with the process that started it, and goes on."""
     monkeypatch.undo()
     monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "cache"))
     (folder := tmp_path / "mlp-0").mkdir()
-    short = tiny.model_copy(update={"stages": tiny.stages[:1]})
+    short = tiny.model_copy(update={"stages": [tiny.stages[0].model_copy(update={"steps": 300})]})
     job = {"recipe": json.loads(short.model_dump_json()), "seed": 0, "swapped": False, "command": "again"}
     compare_run.write_json(folder / "job.json", job)
+    saving = "from isthmus import compare_run; from isthmus.train import loop; loop.SAVE_EVERY = 0; "
+    line = [sys.executable, "-c", f"{saving} raise SystemExit(compare_run.main())", str(folder)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE) as process:
+        wait_for(state := folder / "stages/warm-start/state.json", process)
+        assert process.stdin
+        process.stdin.close()  # as the system does when this process is killed
+        assert process.wait() == Interrupted.exit_code
+    assert 0 < json.loads(state.read_text())["progress"]["step"] < 300
+    assert not (folder / "facts.json").exists()
+
     compare.start(folder, "run 1 of 1", "again")
     facts = json.loads((folder / "facts.json").read_text())
     assert 5e7 < facts["peak_bytes"] < 5e9
     assert facts["first_token_seconds"]["features"] > 0
+    assert facts["stages"]["warm-start"]["steps"] == 300
     answers = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
     assert [answer["swapped"] for answer in answers] == [None, None]
 
