@@ -31,6 +31,7 @@ from isthmus.evaluate.comparison import Design, cells, difference, score
 from isthmus.evaluate.report import duration
 from isthmus.evaluate.scoring import Answer, Mark, estimate
 from isthmus.registry import names
+from isthmus.train import cost as costs
 from isthmus.train.cost import Cost, cost
 from isthmus.train.loop import rate
 from isthmus.train.recipe import CONNECTORS, Lora, Recipe, load_recipe
@@ -177,6 +178,38 @@ def test_to_the_end_and_the_same_after_being_stopped(
         run(tiny, whole, budget=Budget("minutes", 1), resume=True)
     with pytest.raises(BadRecipe, match=r"linear with the options .*average.*, not .*shuffle"):
         run(tiny, whole, changes=["connectors.linear.pool=shuffle"], resume=True)
+
+
+def test_a_budget_in_flops_is_kept(tiny: Recipe, tmp_path: Path) -> None:
+    each = cost(with_connector(tiny, read_variants(tiny, "mlp,linear", [])[0]), timed=False, console=QUIET).flops
+    amount = 3 * each["warm-start"] + 3 * each["pretrain"] + 5.5 * each["instruct"]
+    page = run(tiny, tmp_path / "out", seeds=1, budget=Budget("flops", amount)).read_text()
+    found = json.loads((tmp_path / "out/compare.json").read_text())
+    assert found["budget"] == f"flops={amount:g}"
+    assert "FLOPs: the last stage got as many steps" in page
+    for it in found["contenders"]:
+        *before, last = it["stages"]
+        assert [stage["steps"] for stage in before] == [[3], [3]]
+        assert last["steps"] == [last["planned"]] == [len(last["losses"])]
+        plan = json.loads((tmp_path / "out" / f"{it['name']}.json").read_text())
+        assert 0 <= amount - it["flops"] < plan["cost"]["flops"]["instruct"]
+    assert last["steps"] == [5]
+
+
+def test_a_budget_in_minutes_is_kept(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps take longer than they did when they were timed: the last stage ends on time."""
+    monkeypatch.setattr(costs, "_step_seconds", lambda *_: 1e-4)
+    page = run(tiny, tmp_path / "out", seeds=1, budget=Budget("minutes", 0.0101)).read_text()
+    found = json.loads((tmp_path / "out/compare.json").read_text())
+    assert "Minutes: a stage's steps were timed before the training" in page
+    for it in found["contenders"]:
+        *before, last = it["stages"]
+        assert [stage["steps"] for stage in before] == [[3], [3]]
+        assert last["planned"] == pytest.approx((0.606 - 6e-4) / 1e-4, abs=1)
+        (steps,), (seconds,) = last["steps"], last["seconds"]
+        assert 0 < steps < last["planned"]
+        assert seconds > 0.605 > seconds - 5 * seconds / steps  # no step is begun after it
+        assert f"instruct: {last['planned']:,} steps, {steps:,} made in time" in page
 
 
 def test_a_run_has_a_process_of_its_own(
