@@ -34,6 +34,7 @@ from isthmus.registry import names
 from isthmus.train import cost as costs
 from isthmus.train.cost import Cost, cost
 from isthmus.train.loop import rate
+from isthmus.train.mixture import Mixture
 from isthmus.train.recipe import CONNECTORS, Lora, Recipe, load_recipe
 
 QUIET = Console(quiet=True)
@@ -178,6 +179,43 @@ def test_to_the_end_and_the_same_after_being_stopped(
         run(tiny, whole, budget=Budget("minutes", 1), resume=True)
     with pytest.raises(BadRecipe, match=r"linear with the options .*average.*, not .*shuffle"):
         run(tiny, whole, changes=["connectors.linear.pool=shuffle"], resume=True)
+
+
+def test_more_connectors_and_seeds_see_the_same_in_the_same_order(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done stays; samples, turns and features of every step depend on the seed alone."""
+    shown: dict[str, list[Any]] = {}
+    batch = Mixture.batch
+
+    def noted(mixture: Mixture, *arguments: Any) -> Any:
+        samples, seen = batch(mixture, *arguments)
+        features = seen.store["image"].double().sum().item()
+        list(shown.values())[-1].append(([(it.id, [turn.question for turn in it.turns]) for it in samples], features))
+        return samples, seen
+
+    def start(folder: Path, title: str, command: str) -> None:
+        shown[folder.name] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(Mixture, "batch", noted)
+            compare_run.work(folder, QUIET)
+
+    monkeypatch.setattr(compare, "start", start)
+    page = run(tiny, tmp_path / "out", seeds=1).read_text()
+    assert "<li>Every connector saw the same samples" in page
+    first, names_first = finished(tmp_path / "out"), list(shown)
+    assert names_first == ["linear-0", "mlp-0"]
+    page = run(tiny, tmp_path / "out", seeds=2, connectors="linear,mlp,resampler", resume=True).read_text()
+    assert list(shown) == [*names_first, "resampler-0", "linear-1", "mlp-1", "resampler-1"]
+    assert finished(tmp_path / "out").items() > first.items()
+    assert list(columns(page)) == ["linear", "mlp", "resampler"]
+    found = json.loads((tmp_path / "out/compare.json").read_text())
+    assert found["seeds"] == 2
+    assert all(len(stage["steps"]) == 2 for it in found["contenders"] for stage in it["stages"])
+    for seed in (0, 1):
+        assert len(shown[f"mlp-{seed}"]) == 3 * 3
+        assert shown[f"linear-{seed}"] == shown[f"mlp-{seed}"] == shown[f"resampler-{seed}"]
+    assert shown["mlp-0"] != shown["mlp-1"]
 
 
 def test_a_budget_in_flops_is_kept(tiny: Recipe, tmp_path: Path) -> None:
