@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,8 +22,9 @@ import tiny_run
 import torch
 from rich.console import Console
 from transformers import LlamaForCausalLM
+from typer.testing import CliRunner
 
-from isthmus import compare, compare_run
+from isthmus import cli, compare, compare_run
 from isthmus.compare import Budget, Variant, budgeted, read_variants, with_connector
 from isthmus.demo import with_folder
 from isthmus.errors import BadData, BadRecipe, Interrupted, IsthmusError, UnknownName
@@ -248,6 +250,28 @@ def test_a_budget_in_minutes_is_kept(tiny: Recipe, tmp_path: Path, monkeypatch: 
         assert 0 < steps < last["planned"]
         assert seconds > 0.605 > seconds - 5 * seconds / steps  # no step is begun after it
         assert f"instruct: {last['planned']:,} steps, {steps:,} made in time" in page
+
+
+def test_a_comparison_that_is_killed_goes_on_by_its_command(tiny: Recipe, tmp_path: Path) -> None:
+    """`isthmus compare` and the training it started are killed within a stage; what it printed finishes the job."""
+    (recipe := tmp_path / "own.yaml").write_text(tiny.model_dump_json())
+    asked = ["compare", str(recipe), "stages.instruct.steps=60", *OWN, "--connectors", "linear,mlp", "--seeds", "1"]
+    killed = tmp_path / "killed"
+    line = [sys.executable, "-m", "isthmus.cli", *asked, "--out", str(killed)]
+    with subprocess.Popen(line, start_new_session=True, stdout=subprocess.DEVNULL) as process:
+        wait_for(killed / "linear-0/stages/pretrain", process)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not finished(killed)
+    assert not (killed / "linear-0/stages/instruct").exists()
+    command = json.loads((killed / "linear-0/job.json").read_text())["command"]
+    assert shlex.split(command)[1:4] == ["-m", "isthmus.cli", "compare"]
+    for arguments in (shlex.split(command)[3:], [*asked, "--out", str(tmp_path / "whole")]):
+        said = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+        assert said.exit_code == 0
+        assert f"Report:  {arguments[arguments.index('--out') + 1]}/compare.html" in said.output
+    assert files(killed) == files(tmp_path / "whole")
+    assert without_times(killed) == without_times(tmp_path / "whole")
 
 
 def test_a_run_has_a_process_of_its_own(
