@@ -290,7 +290,7 @@ def test_a_run_has_a_process_of_its_own(
         wait_for(state := folder / "stages/warm-start/state.json", process)
         assert process.stdin
         process.stdin.close()  # as the system does when this process is killed
-        assert process.wait() == Interrupted.exit_code
+        assert process.wait(240) == Interrupted.exit_code
     assert 0 < json.loads(state.read_text())["progress"]["step"] < 300
     assert not (folder / "facts.json").exists()
 
