@@ -6,9 +6,12 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +22,21 @@ import tiny_run
 import torch
 from rich.console import Console
 from transformers import LlamaForCausalLM
+from typer.testing import CliRunner
 
-from isthmus import compare, compare_run
+from isthmus import cli, compare, compare_run
 from isthmus.compare import Budget, Variant, budgeted, read_variants, with_connector
 from isthmus.demo import with_folder
 from isthmus.errors import BadData, BadRecipe, Interrupted, IsthmusError, UnknownName
 from isthmus.evaluate import compare_report
 from isthmus.evaluate.comparison import Design, cells, difference, score
+from isthmus.evaluate.report import duration
 from isthmus.evaluate.scoring import Answer, Mark, estimate
 from isthmus.registry import names
+from isthmus.train import cost as costs
 from isthmus.train.cost import Cost, cost
 from isthmus.train.loop import rate
+from isthmus.train.mixture import Mixture
 from isthmus.train.recipe import CONNECTORS, Lora, Recipe, load_recipe
 
 QUIET = Console(quiet=True)
@@ -54,11 +61,48 @@ def tiny(parts: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.Mon
     return with_folder(load_recipe("demo", changes), pictures)
 
 
-def run(recipe: Recipe, out: Path, changes: Sequence[str] = OWN, **changed: Any) -> Path:
+def run(
+    recipe: Recipe, out: Path, changes: Sequence[str] = OWN, connectors: str = "linear,mlp", **changed: Any
+) -> Path:
     """Compare `linear` and `mlp` with two seeds."""
     options: dict[str, Any] = {"seeds": 2, "budget": Budget(), "swapped": True, "resume": False}
     options |= {"command": "isthmus compare again", "console": QUIET} | changed
-    return compare.compare(recipe, read_variants(recipe, "linear,mlp", changes), out=out, **options)
+    return compare.compare(recipe, read_variants(recipe, connectors, changes), out=out, **options)
+
+
+def columns(page: str) -> dict[str, dict[str, str]]:
+    """By connector, what the page's first table says under each heading."""
+    found = {}
+    for row in page.split("<tbody", 2)[1].split("</tbody>")[0].split("<tr ")[1:]:
+        name = re.findall(r"<b>(.*?)</b></th>", row)[0]
+        cell = re.compile(r'data-label="([^"]*)">(.*?)</td>', re.DOTALL)
+        found[name] = {label: " ".join(re.sub("<[^>]*>", " ", text).split()) for label, text in cell.findall(row)}
+    return found
+
+
+def without_times(out: Path) -> dict[str, Any]:
+    """`compare.json` without what another sitting measures anew: seconds and memory."""
+    found: dict[str, Any] = json.loads((out / "compare.json").read_text())
+    for it in found["contenders"]:
+        for key in ("seconds", "first_token", "peak_bytes"):
+            it.pop(key)
+        for stage in it["stages"]:
+            stage.pop("seconds")
+    return found
+
+
+def finished(out: Path) -> dict[str, int]:
+    """Each finished run and when it was."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/facts.json")}
+
+
+def wait_for(path: Path, process: subprocess.Popen[Any]) -> None:
+    """Until the process has made this."""
+    until = time.monotonic() + 240
+    while not path.exists():
+        assert process.poll() is None, "it ended before"
+        assert time.monotonic() < until, "it takes too long"
+        time.sleep(0.005)
 
 
 def files(out: Path) -> dict[str, str]:
@@ -89,6 +133,24 @@ def test_to_the_end_and_the_same_after_being_stopped(
     assert found["cells"][0]["entries"]["mlp"]["difference"] is None
     assert "the recipe&#39;s hidden is not taken over" in page
     assert "http" not in page.replace("http-equiv", "")
+    assert "With each seed, every connector saw the same samples" in page
+    shown = columns(page)
+    for it in found["contenders"]:
+        entry = found["cells"][0]["entries"][it["name"]]
+        weights = [it["parameters"][part] for part in ("image.connector", "llm")]
+        assert all(cost > 0 for cost in (it["seconds"], it["peak_bytes"], *it["first_token"]))
+        assert shown[it["name"]] == {
+            "Score": "{:.1f} {:.1f} to {:.1f}".format(*(100 * part for part in entry["score"])),
+            "Beside mlp": "the reference"
+            if entry["difference"] is None
+            else "{:+.1f} {:+.1f} to {:+.1f}".format(*(100 * part for part in entry["difference"])),
+            "Trained weights": "{} {} connector, {} llm".format(*map(compare_report.number, (sum(weights), *weights))),
+            "Tokens": "4 in the text",
+            "Training cost": compare_report.flop(it["flops"]),
+            "Training time": duration(it["seconds"]),
+            "First token": "{} {} from pixels".format(*map(compare_report.milliseconds, it["first_token"])),
+            "Peak memory": compare_report.memory(it["peak_bytes"]),
+        }
     ran = [json.loads((whole / f"mlp-{seed}" / "facts.json").read_text())["stages"] for seed in (0, 1)]
     assert all(ran[0][stage]["losses"] != ran[1][stage]["losses"] for stage in ran[0])
     assert re.search(r"run 4 of 4: mlp, seed 1", said.file.getvalue())  # type: ignore[attr-defined]
@@ -106,16 +168,12 @@ def test_to_the_end_and_the_same_after_being_stopped(
         patch.setattr(compare_run, "ask_all", stop_in_the_third)
         with pytest.raises(Interrupted, match="Go on: isthmus compare again"):
             run(tiny, stopped)
-    done = {path.parent.name: path.stat().st_mtime_ns for path in stopped.glob("*/facts.json")}
+    done = finished(stopped)
     assert set(done) == {"linear-0", "mlp-0"}
     run(tiny, stopped, resume=True)
     assert files(stopped) == files(whole)
-    assert all((stopped / name / "facts.json").stat().st_mtime_ns == time for name, time in done.items())
-    again = json.loads((stopped / "compare.json").read_text())
-    assert again["cells"] == found["cells"]
-    assert [[s["losses"] for s in it["stages"]] for it in again["contenders"]] == [
-        [s["losses"] for s in it["stages"]] for it in found["contenders"]
-    ]
+    assert finished(stopped).items() > done.items()
+    assert without_times(stopped) == without_times(whole)
 
     with pytest.raises(BadRecipe, match="holds a comparison already"):
         run(tiny, whole)
@@ -125,20 +183,122 @@ def test_to_the_end_and_the_same_after_being_stopped(
         run(tiny, whole, changes=["connectors.linear.pool=shuffle"], resume=True)
 
 
+def test_more_connectors_and_seeds_see_the_same_in_the_same_order(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done stays; samples, turns and features of every step depend on the seed alone."""
+    shown: dict[str, list[Any]] = {}
+    batch = Mixture.batch
+
+    def noted(mixture: Mixture, *arguments: Any) -> Any:
+        samples, seen = batch(mixture, *arguments)
+        features = seen.store["image"].double().sum().item()
+        list(shown.values())[-1].append(([(it.id, [turn.question for turn in it.turns]) for it in samples], features))
+        return samples, seen
+
+    def start(folder: Path, title: str, command: str) -> None:
+        shown[folder.name] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(Mixture, "batch", noted)
+            compare_run.work(folder, QUIET)
+
+    monkeypatch.setattr(compare, "start", start)
+    page = run(tiny, tmp_path / "out", seeds=1).read_text()
+    assert "<li>Every connector saw the same samples" in page
+    first, names_first = finished(tmp_path / "out"), list(shown)
+    assert names_first == ["linear-0", "mlp-0"]
+    page = run(tiny, tmp_path / "out", seeds=2, connectors="linear,mlp,resampler", resume=True).read_text()
+    assert list(shown) == [*names_first, "resampler-0", "linear-1", "mlp-1", "resampler-1"]
+    assert finished(tmp_path / "out").items() > first.items()
+    assert list(columns(page)) == ["linear", "mlp", "resampler"]
+    found = json.loads((tmp_path / "out/compare.json").read_text())
+    assert found["seeds"] == 2
+    assert all(len(stage["steps"]) == 2 for it in found["contenders"] for stage in it["stages"])
+    for seed in (0, 1):
+        assert len(shown[f"mlp-{seed}"]) == 3 * 3
+        assert shown[f"linear-{seed}"] == shown[f"mlp-{seed}"] == shown[f"resampler-{seed}"]
+    assert shown["mlp-0"] != shown["mlp-1"]
+
+
+def test_a_budget_in_flops_is_kept(tiny: Recipe, tmp_path: Path) -> None:
+    each = cost(with_connector(tiny, read_variants(tiny, "mlp,linear", [])[0]), timed=False, console=QUIET).flops
+    amount = 3 * each["warm-start"] + 3 * each["pretrain"] + 5.5 * each["instruct"]
+    page = run(tiny, tmp_path / "out", seeds=1, budget=Budget("flops", amount)).read_text()
+    found = json.loads((tmp_path / "out/compare.json").read_text())
+    assert found["budget"] == f"flops={amount:g}"
+    assert "FLOPs: the last stage got as many steps" in page
+    for it in found["contenders"]:
+        *before, last = it["stages"]
+        assert [stage["steps"] for stage in before] == [[3], [3]]
+        assert last["steps"] == [last["planned"]] == [len(last["losses"])]
+        plan = json.loads((tmp_path / "out" / f"{it['name']}.json").read_text())
+        assert 0 <= amount - it["flops"] < plan["cost"]["flops"]["instruct"]
+    assert last["steps"] == [5]
+
+
+def test_a_budget_in_minutes_is_kept(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps take longer than they did when they were timed: the last stage ends on time."""
+    monkeypatch.setattr(costs, "_step_seconds", lambda *_: 1e-4)
+    page = run(tiny, tmp_path / "out", seeds=1, budget=Budget("minutes", 0.0101)).read_text()
+    found = json.loads((tmp_path / "out/compare.json").read_text())
+    assert "Minutes: a stage's steps were timed before the training" in page
+    for it in found["contenders"]:
+        *before, last = it["stages"]
+        assert [stage["steps"] for stage in before] == [[3], [3]]
+        assert last["planned"] == pytest.approx((0.606 - 6e-4) / 1e-4, abs=1)
+        (steps,), (seconds,) = last["steps"], last["seconds"]
+        assert 0 < steps < last["planned"]
+        assert seconds > 0.605 > seconds - 5 * seconds / steps  # no step is begun after it
+        assert f"instruct: {last['planned']:,} steps, {steps:,} made in time" in page
+
+
+def test_a_comparison_that_is_killed_goes_on_by_its_command(tiny: Recipe, tmp_path: Path) -> None:
+    """`isthmus compare` and the training it started are killed within a stage; what it printed finishes the job."""
+    (recipe := tmp_path / "own.yaml").write_text(tiny.model_dump_json())
+    asked = ["compare", str(recipe), "stages.instruct.steps=60", *OWN, "--connectors", "linear,mlp", "--seeds", "1"]
+    killed = tmp_path / "killed"
+    line = [sys.executable, "-m", "isthmus.cli", *asked, "--out", str(killed)]
+    with subprocess.Popen(line, start_new_session=True, stdout=subprocess.DEVNULL) as process:
+        wait_for(killed / "linear-0/stages/pretrain", process)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not finished(killed)
+    assert not (killed / "linear-0/stages/instruct").exists()
+    command = json.loads((killed / "linear-0/job.json").read_text())["command"]
+    assert shlex.split(command)[1:4] == ["-m", "isthmus.cli", "compare"]
+    for arguments in (shlex.split(command)[3:], [*asked, "--out", str(tmp_path / "whole")]):
+        said = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+        assert said.exit_code == 0
+        assert f"Report:  {arguments[arguments.index('--out') + 1]}/compare.html" in said.output
+    assert files(killed) == files(tmp_path / "whole")
+    assert without_times(killed) == without_times(tmp_path / "whole")
+
+
 def test_a_run_has_a_process_of_its_own(
     tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It is measured there, and what goes wrong in it is told here."""
+    """It is measured there, stops with the process that started it, and goes on."""
     monkeypatch.undo()
     monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "cache"))
     (folder := tmp_path / "mlp-0").mkdir()
-    short = tiny.model_copy(update={"stages": tiny.stages[:1]})
+    short = tiny.model_copy(update={"stages": [tiny.stages[0].model_copy(update={"steps": 300})]})
     job = {"recipe": json.loads(short.model_dump_json()), "seed": 0, "swapped": False, "command": "again"}
     compare_run.write_json(folder / "job.json", job)
+    saving = "from isthmus import compare_run; from isthmus.train import loop; loop.SAVE_EVERY = 0; "
+    line = [sys.executable, "-c", f"{saving} raise SystemExit(compare_run.main())", str(folder)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE) as process:
+        wait_for(state := folder / "stages/warm-start/state.json", process)
+        assert process.stdin
+        process.stdin.close()  # as the system does when this process is killed
+        assert process.wait(240) == Interrupted.exit_code
+    assert 0 < json.loads(state.read_text())["progress"]["step"] < 300
+    assert not (folder / "facts.json").exists()
+
     compare.start(folder, "run 1 of 1", "again")
     facts = json.loads((folder / "facts.json").read_text())
     assert 5e7 < facts["peak_bytes"] < 5e9
     assert facts["first_token_seconds"]["features"] > 0
+    assert facts["stages"]["warm-start"]["steps"] == 300
     answers = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
     assert [answer["swapped"] for answer in answers] == [None, None]
 

@@ -175,8 +175,9 @@ def variant(recipe: Recipe, name: str, own: Mapping[str, Any]) -> Variant:
     a whole Q-Former); `COMMON` ones to every connector that has them.
     """
     bridge = recipe.model.senses[kind := compared(recipe)]
-    given = bridge.model_dump(exclude_unset=True)
-    given = {key: value for key, value in given.items() if key not in Bridge.model_fields and value is not None}
+    given = {key: value for key, value in bridge.model_dump(exclude_unset=True).items() if value is not None}
+    chosen = {*COMMON, *bridge.model_dump(exclude_defaults=True)} - Bridge.model_fields.keys()
+    given = {key: value for key, value in given.items() if key in chosen}  # a saved recipe writes defaults out, too
     rates = {key.removeprefix(RATE): value for key, value in own.items() if key.startswith(RATE)}
     for stage, rate in rates.items():
         if stage not in (trained := [s.name for s in recipe.stages if f"{kind}.connector" in s.train]):

@@ -58,14 +58,21 @@ def work(folder: Path, console: Console) -> None:
         "asking_seconds": asked,
     }
     write_answers(answers, new := folder / "answers.new")
-    new.replace(folder / "answers.jsonl")
+    _flush(new).replace(folder / "answers.jsonl")
     write_json(folder / "facts.json", facts)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """The value as JSON, there whole or not at all."""
+    """The value as JSON, there whole or not at all, after a power failure too."""
     (new := path.with_suffix(".new")).write_text(json.dumps(value, indent=1), encoding="utf-8")
-    new.replace(path)
+    _flush(new).replace(path)
+
+
+def _flush(path: Path) -> Path:
+    """The path, once what it holds is on the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+    return path
 
 
 def _peak(folder: Path) -> int | None:
@@ -79,7 +86,7 @@ def _peak(folder: Path) -> int | None:
 
 
 def _stop_with_the_parent() -> None:
-    """Standard input ends when the process that started this one has gone; the training then saves and stops."""
+    """Standard input ends when the process that started this one has gone; a stage under way then saves and stops."""
     os.read(0, 1)  # not `sys.stdin`, whose lock this thread would hold when the process ends
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -89,6 +96,7 @@ def main() -> int:
     import rich
 
     rich.reconfigure(stderr=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # between stages too, it stops as by Ctrl-C
     threading.Thread(target=_stop_with_the_parent, daemon=True).start()
     try:
         work(Path(sys.argv[1]), Console(stderr=True))
