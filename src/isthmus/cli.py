@@ -346,14 +346,22 @@ def export(
 ) -> None:
     """Write a model for other programs, adapters merged, or say why it cannot be expressed there.
 
+    Both formats are LLaVA's: clip, mlp with one soft token for each feature, a decoder-only LLM. So the default model
+    and what the recipe demo trains (vit-s, features joined) are refused, and so are connectors inside the LLM.
+
     \b
     Examples:
-      isthmus export runs/mine/model --to llava-hf --out mine-hf
-      isthmus export runs/mine/model --to gguf --out mine-gguf
+      isthmus import llava-1.5-7b-hf --out models/llava
+      isthmus export models/llava --to llava-hf --out llava-hf
     """
     from isthmus.model import exporters
+    from isthmus.registry import find
 
     exporters.write(*isthmus.load_with_processor(model), to, out)
+    files = ", ".join(sorted(path.name for path in out.expanduser().iterdir()))
+    loads = find("isthmus.model.exporters", to).LOADS
+    for line in (f"Written:  {out} ({files})", f"Load it:  {loads}"):
+        Console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _about(folder: str, wanted: str | None) -> dict[str, str]:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image as Pil
 from safetensors import safe_open
 from tiny_parts import Built, noise, picture
+from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -147,6 +148,7 @@ def test_llava_hf_names_its_tensors_as_released_checkpoints_do(seeing: Callable[
         ({"hidden": 8}, "hidden layer is 8 wide"),
         ({"connector": "linear"}, "its connector is linear"),
         ({"connector": "qformer", "tokens": 2}, "its connector is qformer"),
+        ({"connector": "resampler", "tokens": 2}, "its connector is resampler"),
         ({"connector": "gated_cross_attention"}, "has layers inside the LLM, and programs"),
         ({"connector": "visual_expert"}, "has layers inside the LLM"),
         ({"llm": "t5"}, "encoder-decoder"),
@@ -161,6 +163,12 @@ def test_what_cannot_be_expressed_is_refused(
     with pytest.raises(IsthmusError, match=why):
         exporters.write(*seeing(**options), to, tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("to", ["llava-hf", "gguf"])
+def test_a_model_without_media_is_refused(folders: dict[str, str], tmp_path: Path, to: str) -> None:
+    with pytest.raises(IsthmusError, match="it takes no media, and LLaVA takes images alone"):
+        exporters.write(*compose(folders["llama"], None), to, tmp_path / "out")
 
 
 def test_other_encoders_and_formats_are_refused(build: Callable[..., Built], tmp_path: Path) -> None:
@@ -182,6 +190,10 @@ def test_the_commands(seeing: Callable[..., Built], tmp_path: Path) -> None:
     for arguments in (["export", "model", "--to", "llava-hf", "--out", "hf"], ["import", "hf", "--out", "again"]):
         done = run(cli.app, [str(tmp_path / a) if a in ("model", "hf", "again") else a for a in arguments])
         assert done.exit_code == 0, done.output
+        if arguments[0] == "export":
+            written, loads = done.stdout.splitlines()[-2:]
+            assert written.startswith(f"Written:  {tmp_path / 'hf'} (chat_template.jinja, config.json, ")
+            assert loads.startswith("Load it:  LlavaForConditionalGeneration and AutoProcessor of transformers")
     assert "chat --model" in done.output
     again, other = load(tmp_path / "again")
     wanted = model(**processor("is it red ?", picture("red"))).logits
@@ -309,3 +321,22 @@ def test_gguf_refuses_other_llms(seeing: Callable[..., Built], tmp_path: Path) -
         exporters.write(*seeing("qwen2"), "gguf", tmp_path / "out")
     with pytest.raises(IsthmusError, match=r"its encoder is clip-whole; LLaVA takes .*: clip"):
         exporters.write(*seeing(encoder="clip-whole"), "gguf", tmp_path / "out")
+
+
+def test_gguf_refuses_what_it_does_not_write(seeing: Callable[..., Built], tmp_path: Path) -> None:
+    model, processor = seeing("llama")
+    llm, vision, words = model.llm.config, model.encoders["image"].config, processor.tokenizer.backend_tokenizer
+
+    def refused(why: str) -> None:
+        with pytest.raises(IsthmusError, match=f"gguf cannot express this model: {why}"):
+            exporters.write(model, processor, "gguf", tmp_path / "out")
+        assert not list(tmp_path.iterdir())
+
+    words.pre_tokenizer = pre_tokenizers.Metaspace()  # as SentencePiece's
+    refused("its tokenizer is no byte-level BPE that splits as GPT-2's or SmolLM's")
+    vision.hidden_act = "relu"
+    refused("its encoder has relu, not GELU")
+    llm.rope_parameters = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000.0}
+    refused(r"its LLM scales positions \(linear\)")
+    llm.attention_bias = True
+    refused("its LLM has attention_bias True; only False is written")

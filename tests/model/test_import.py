@@ -7,16 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers as tf
+from safetensors.torch import load_file, save_file
 from tiny_parts import noise, tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
+from typer.testing import CliRunner
 
-from isthmus.errors import BadData, PartUnavailable, UnknownName
-from isthmus.model import importers, load, save_full
-from isthmus.types import Message
+import isthmus
+from isthmus import cli
+from isthmus.errors import BadData, IsthmusError, PartUnavailable, UnknownName
+from isthmus.media.forms import Sound
+from isthmus.model import exporters, importers, load, save_full
+from isthmus.types import Audio, Message
 
 LIMIT = 1e-4
 VISION = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 32}
@@ -147,6 +153,16 @@ def idefics(folder: Path, resampler: bool = True, alpha: str = "vector", more: i
     return model, processor
 
 
+VICUNA = f"USER: <image>\n{QUESTION} ASSISTANT:"
+PROMPTS = {  # what the original's processor is given; it puts BLIP's picture first, and its tokenizer the begin and end
+    "llava": VICUNA,
+    "llava-qwen": f"<|im_start|>user\n<image>\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n",
+    "llava-full-last": VICUNA,
+    "blip-2": f"Question: {QUESTION} Answer:",
+    "blip-2-t5": f"Question: {QUESTION} Answer:",
+    "instructblip": QUESTION,
+    "instructblip-t5": QUESTION,
+}
 CASES: dict[str, Callable[[Path], Any]] = {
     "llava": llava,
     "llava-qwen": lambda folder: llava(folder, "qwen2"),
@@ -165,7 +181,10 @@ def ours(folder: Path) -> Any:
 
 
 def both(model: Any, theirs: dict[str, Any], mine: Any, batch: dict[str, Any]) -> float:
-    """The largest difference between the logits; the greedy answers are compared too."""
+    """The largest difference between the logits; the greedy answers, and what ends them, are compared too."""
+    own = getattr(model, "language_model", model)  # BLIP-2 lets its LLM generate
+    own = own if hasattr(own, "generate") else model
+    assert mine.generation_config.eos_token_id == own.generation_config.eos_token_id == 1
     more = {"decoder_input_ids": torch.tensor([[0, 5, 7]])} if mine.config.is_encoder_decoder else {}
     with torch.no_grad():
         wanted, found = model(**theirs, **more).logits, mine(**batch, **more).logits
@@ -181,12 +200,7 @@ def test_logits_and_answers_are_the_originals(tmp_path: Path, name: str) -> None
     seen = []
     for colour in ("red", "blue"):
         batch = my(QUESTION, noise(colour))
-        prompt = my.tokenizer.decode([i for i in batch["input_ids"][0].tolist() if i < 320])
-        if name.startswith("llava"):
-            prompt = prompt.replace("USER: ", "USER: <image>").replace("user\n", "user\n<image>").removeprefix("<s>")
-        else:  # the original puts the picture first, and its tokenizer the begin and end
-            prompt = prompt.removeprefix("</s>").removeprefix("<s>").removesuffix("</s>")
-        theirs = processor(images=noise(colour).source(), text=prompt, return_tensors="pt")
+        theirs = processor(images=noise(colour).source(), text=PROMPTS[name], return_tensors="pt")
         slots = batch["input_ids"] == mine.config.placeholders["image"]
         assert torch.equal(theirs["input_ids"], batch["input_ids"].masked_fill(slots, 2)), (
             "the prompt is the original's"
@@ -194,6 +208,24 @@ def test_logits_and_answers_are_the_originals(tmp_path: Path, name: str) -> None
         assert both(model, theirs, mine, batch) < LIMIT
         seen.append(mine(**batch, **({"decoder_input_ids": torch.tensor([[0]])} if "t5" in name else {})).logits[:, -1])
     assert not torch.allclose(*seen, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    {
+        "llava": f"<s>USER: \nis it ? ASSISTANT: yes</s>USER: {QUESTION} ASSISTANT:",
+        "llava-qwen": f"<|im_start|>user\n\nis it ?<|im_end|>\n<|im_start|>assistant\n yes<|im_end|>\n"
+        f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n",
+        "blip-2": f"</s>Question: is it ? Answer: yes</s>Question: {QUESTION} Answer:",
+        "instructblip": f"<s>is it ? yes</s>{QUESTION}",
+    }.items(),
+)
+def test_a_prompt_of_two_turns(tmp_path: Path, name: str, prompt: str) -> None:
+    CASES[name](tmp_path)
+    _, my = importers.read(tmp_path)
+    talk = [Message("user", "is it ?", (noise("red"),)), Message("assistant", "yes"), Message("user", QUESTION)]
+    ids = my.encode([talk])["input_ids"][0].tolist()
+    assert my.tokenizer.decode([i for i in ids if i not in my.placeholders.values()]) == prompt
 
 
 @pytest.mark.parametrize(
@@ -220,45 +252,86 @@ def test_idefics(tmp_path: Path, resampler: bool, alpha: str, more: int) -> None
 
 
 def qwen2_audio(folder: Path) -> Any:
+    """Its window is a second: 100 frames, 25 tokens."""
     encoder = {"d_model": 24, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 32}
-    audio = tf.Qwen2AudioEncoderConfig(**encoder, num_mel_bins=8, max_source_positions=16)
+    audio = tf.Qwen2AudioEncoderConfig(**encoder, num_mel_bins=8, max_source_positions=50)
     config = tf.Qwen2AudioConfig(
         audio_config=audio, text_config=tf.Qwen2Config(**LLM, num_key_value_heads=2), audio_token_index=4
     )
     marks = ["<|im_start|>", "<|im_end|>", "<|audio_bos|>", "<|audio_eos|>", "<|AUDIO|>"]
     features = tf.WhisperFeatureExtractor(feature_size=8, chunk_length=1)
     model = tf.Qwen2AudioForConditionalGeneration(config)
-    saved(model, tf.Qwen2AudioProcessor(features, words(marks, end="<|im_end|>"), chat_template="{}"), folder)
-    return model
+    processor = tf.Qwen2AudioProcessor(features, words(marks, end="<|im_end|>"), chat_template="{}")
+    saved(model, processor, folder)
+    return model, processor
 
 
-def test_qwen2_audio(tmp_path: Path) -> None:
-    model = qwen2_audio(tmp_path)
+def sound(samples: int, seed: int = 0) -> Audio:
+    return Audio(Sound(np.random.default_rng(seed).normal(0, 0.3, samples).astype(np.float32), 16_000))
+
+
+HEARD = "Audio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\n"
+BEFORE, AFTER = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", "<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("samples", [(16_000,), (15_900,), (9_999,), (9_840,), (1_600,), (16_000, 4_321)])
+def test_qwen2_audio(tmp_path: Path, samples: tuple[int, ...]) -> None:
+    model, processor = qwen2_audio(tmp_path)
     mine, my = ours(tmp_path)
-    template = my.template
-    ids = torch.tensor([template.prefix(["audio"]) + template.question(QUESTION)])
-    slot = mine.config.placeholders["audio"]
-    text = f"<|im_start|>user\nAudio 1: <|audio_bos|>{'<|AUDIO|>' * 8}<|audio_eos|>\n{QUESTION}<|im_end|>\n"
-    text = f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{text}<|im_start|>assistant\n"
-    assert my.tokenizer(text).input_ids == ids.masked_fill(ids == slot, 4)[0].tolist()
-    mel: Tensor = torch.randn(1, 8, 32)
-    theirs = {"input_ids": ids.masked_fill(ids == slot, 4), "attention_mask": torch.ones_like(ids)}
-    theirs |= {"input_features": mel, "feature_attention_mask": torch.ones(1, 32, dtype=torch.long)}
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "media": {"audio": mel}}
-    assert both(model, theirs, mine, batch) < LIMIT
-    assert not torch.allclose(
-        mine(ids, media={"audio": mel}).logits, mine(ids, media={"audio": -mel}).logits, atol=1e-3
-    )
+    seen = []
+    for seed in (0, 9):
+        clips = [sound(count, seed + k) for k, count in enumerate(samples)]
+        batch = my(QUESTION, media=clips)
+        text = f"{BEFORE}<|im_start|>user\n{HEARD * len(clips)}{QUESTION}{AFTER}"
+        raw = [clip.source.samples for clip in clips]  # type: ignore[union-attr]
+        theirs = processor(text=text, audio=raw, sampling_rate=16_000, return_tensors="pt")
+        slots = batch["input_ids"] == mine.config.placeholders["audio"]
+        assert torch.equal(theirs["input_ids"], batch["input_ids"].masked_fill(slots, 4)), (
+            "the prompt is the original's"
+        )
+        torch.testing.assert_close(theirs["input_features"], batch["media"]["audio"])
+        assert both(model, theirs, mine, batch) < LIMIT
+        seen.append(mine(**batch).logits[:, -1])
+    assert not torch.allclose(*seen, atol=1e-3)
 
 
-def test_an_audio_models_processor_is_for_text(tmp_path: Path) -> None:
+def test_qwen2_audio_in_a_batch(tmp_path: Path) -> None:
+    model, processor = qwen2_audio(tmp_path)
+    mine, my = ours(tmp_path)
+    talks = [
+        [Message("user", "is it ?", (sound(5_000, 1),)), Message("assistant", "yes"), Message("user", QUESTION)],
+        [Message("user", QUESTION)],
+        [Message("user", "is it red ?", (sound(16_000, 2),))],
+    ]
+    batch = my.encode(talks)
+    user = f"{BEFORE}<|im_start|>user\n"
+    texts = [
+        f"{user}{HEARD}is it ?{AFTER}yes<|im_end|>\n<|im_start|>user\n{QUESTION}{AFTER}",
+        f"{user}{QUESTION}{AFTER}",
+        f"{user}{HEARD}is it red ?{AFTER}",
+    ]
+    raw = [medium.source.samples for talk in talks for m in talk for medium in m.media]  # type: ignore[union-attr]
+    more = {"sampling_rate": 16_000, "padding": True, "padding_side": "left", "return_tensors": "pt"}
+    theirs = processor(text=texts, audio=raw, **more)
+    kept = batch["attention_mask"].bool()
+    slots = batch["input_ids"] == mine.config.placeholders["audio"]
+    assert torch.equal(theirs["input_ids"][kept], batch["input_ids"].masked_fill(slots, 4)[kept])
+    with torch.no_grad():
+        wanted, found = model(**theirs).logits[kept], mine(**batch).logits[kept]
+    assert float((wanted - found).abs().max()) < LIMIT
+
+
+def test_an_imported_audio_model_is_asked(tmp_path: Path) -> None:
     qwen2_audio(tmp_path)
-    mine, my = ours(tmp_path)
-    batch = my("is it red ?")
-    assert mine.generate(**batch, max_new_tokens=2).shape[1] == batch["input_ids"].shape[1] + 2
+    done = CliRunner().invoke(cli.app, ["import", str(tmp_path), "--out", str(tmp_path / "ours")])
+    assert done.exit_code == 0, done.output
+    mine, my = isthmus.load_with_processor(str(tmp_path / "ours"))
+    read = importers.read(tmp_path)
+    for media in ((), (sound(7_000),), (sound(40_000),)):  # the last is longer than a window: three pieces
+        assert isthmus.ask(mine, my, QUESTION, *media) == isthmus.ask(*read, QUESTION, *media)
     with pytest.raises(BadData, match="this model takes audio, not image"):
         my("is it red ?", noise("red"))
-    with pytest.raises(BadData, match="takes audio, which the processor cannot prepare yet"):
+    with pytest.raises(BadData, match="this model takes audio, not image"):
         my.preprocess([b"sound"])
 
 
@@ -407,6 +480,15 @@ def change(folder: Path, **facts: Any) -> None:
     (folder / "config.json").write_text(json.dumps(config | facts))
 
 
+@pytest.mark.parametrize(
+    "said", ["[]", "{}", "{", '{"model_type": null}', '{"model_type": 3}', '{"model_type": ["llava"]}']
+)
+def test_a_folder_without_a_model_type_is_refused(tmp_path: Path, said: str) -> None:
+    (tmp_path / "config.json").write_text(said)
+    with pytest.raises(PartUnavailable, match=r"config\.json is missing or names no model_type"):
+        importers.read(tmp_path)
+
+
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PartUnavailable, match=r"config\.json is missing"):
         importers.read(tmp_path)
@@ -428,3 +510,67 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").rename(tmp_path / "model.safetensors")
     with pytest.raises(UnknownName, match=r"no importer 'llava_next'\. Did you mean 'llava'\?"):
         importers.read(tmp_path)
+
+
+RATIOS = [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]]
+OTHERS: list[tuple[Callable[[Path], Any], str, dict[str, Any], str]] = [
+    (blip_2, "qformer_config", {"hidden_act": "relu"}, "blip_2_qformer with hidden_act 'relu'"),
+    (blip_2, "qformer_config", {"layer_norm_eps": 1e-5}, "with layer_norm_eps 1e-05"),
+    (instructblip, "qformer_config", {"layer_norm_eps": 1e-5}, "with layer_norm_eps 1e-05"),
+    (idefics, "", {"hidden_act": "gelu"}, "idefics with hidden_act 'gelu'"),
+    (mllama, "text_config", {"hidden_act": "gelu"}, "with hidden_act 'gelu'"),
+    (mllama, "vision_config", {"supported_aspect_ratios": RATIOS[::-1]}, "with supported_aspect_ratios"),
+]
+
+
+@pytest.mark.parametrize(("make", "where", "facts", "why"), OTHERS)
+def test_what_cannot_be_expressed_is_refused(
+    tmp_path: Path, make: Callable[[Path], Any], where: str, facts: dict[str, Any], why: str
+) -> None:
+    make(tmp_path)
+    own = json.loads((tmp_path / "config.json").read_text())
+    change(tmp_path, **({where: own[where] | facts} if where else facts))
+    with pytest.raises(PartUnavailable, match=f"{why}.* cannot be imported, only "):
+        importers.read(tmp_path)
+
+
+def test_a_llava_of_another_encoder_is_refused(tmp_path: Path) -> None:
+    config = tf.LlavaConfig(
+        vision_config=tf.SiglipVisionConfig(**VISION), text_config=tf.LlamaConfig(**LLM), image_token_index=2
+    )
+    tf.LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+    with pytest.raises(PartUnavailable, match="model_type 'siglip_vision_model' cannot be imported, only 'clip_vision"):
+        importers.read(tmp_path)
+
+
+def test_weights_that_are_missing_or_cut_off_are_an_error(tmp_path: Path) -> None:
+    llava(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    save_file({name: t for name, t in tensors.items() if "linear_1" not in name}, file, {"format": "pt"})
+    with pytest.raises(PartUnavailable, match="linear_1"):
+        importers.read(tmp_path)
+    save_file(tensors, file, {"format": "pt"})
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(PartUnavailable, match="cannot be loaded"):
+        importers.read(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json", "qformer_tokenizer/tokenizer_config.json"])
+def test_code_in_a_checkpoint_never_runs(tmp_path: Path, where: str) -> None:
+    instructblip(tmp_path)
+    ran, own = tmp_path / "ran", tmp_path / where
+    for folder in (tmp_path, own.parent):
+        (folder / "theirs.py").write_text(f"open({str(ran)!r}, 'w')\nclass Theirs: pass\n")
+    facts = json.loads(own.read_text()) | {"auto_map": {"AutoTokenizer": [None, "theirs.Theirs"]}}
+    own.write_text(json.dumps(facts | {"tokenizer_class": "Theirs"}))
+    with pytest.raises(PartUnavailable):
+        importers.read(tmp_path)
+    assert not ran.exists()
+
+
+def test_a_model_of_sound_is_not_exported(tmp_path: Path) -> None:
+    qwen2_audio(tmp_path)
+    for to in ("llava-hf", "gguf"):
+        with pytest.raises(IsthmusError, match="it takes audio, and LLaVA takes images alone"):
+            exporters.write(*importers.read(tmp_path), to, tmp_path / "out")

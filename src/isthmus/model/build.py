@@ -115,14 +115,14 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
         name = config.frame or parts.frame(config.parts.get("llm", {}).get("name", ""))
         config.frame = dataclasses.asdict(frames.frame(tokenizer, name, config.is_encoder_decoder))
     processor = IsthmusProcessor(
-        tokenizer, readers.pop("image", None), config.placeholders, frame=config.frame, **_sizes(model)
+        tokenizer, readers.pop("image", None), config.placeholders, frame=config.frame, **sizes(model)
     )
     processor.readers = readers
     _check_llm(model, processor)
     return freeze(model), processor
 
 
-def _sizes(model: IsthmusModel) -> dict[str, Any]:
+def sizes(model: IsthmusModel) -> dict[str, Any]:
     """What a processor must know of the model: slots, what connectors read, and how long media become features."""
     config, slots = model.config, {}
     connectors: Any = model.connectors

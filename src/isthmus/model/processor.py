@@ -286,10 +286,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
     def _cut(self, image: Any) -> list[PIL.Image.Image]:
         """The pieces of an image: itself, or its thumbnail and tiles."""
         if self.image_processor is None:
-            kinds = ", ".join(self.placeholders)
-            raise BadData(
-                f"this model takes {kinds}, which the processor cannot prepare yet. Give `media` to the model"
-            )
+            raise BadData(f"this model takes {', '.join(self.placeholders) or 'no media'}, not image")
         picture = load(image) if isinstance(image, Image) else load_image(image)
         if not self.tiles:
             return [picture]

@@ -1,7 +1,7 @@
 """One file for each format that other programs read: a composed model -> a folder.
 
-A file is named after what users type (`isthmus.registry` finds it) and gives ABOUT and
-`write(model, processor, folder)` into a folder that exists. What the format cannot
+A file is named after what users type (`isthmus.registry` finds it) and gives ABOUT, LOADS (what
+reads the result, and how) and `write(model, processor, folder)` into a folder that exists. What the format cannot
 express is refused with the reason, before anything is written.
 """
 

@@ -19,6 +19,7 @@ from isthmus.model.exporters import _llava
 from isthmus.model.exporters.llava_hf import chat_template
 
 ABOUT = "llama.cpp: a model of clip, mlp and a Llama with a byte-level BPE, as LLM and mmproj files"
+LOADS = "llama.cpp: llama-mtmd-cli -m model.gguf --mmproj mmproj.gguf --image a.png -p 'What is it?'"
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # gguf's kinds of tokens
 
 

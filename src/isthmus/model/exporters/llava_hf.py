@@ -13,6 +13,7 @@ from transformers import AddedToken, LlavaConfig, LlavaProcessor
 from isthmus.model.exporters import _llava
 
 ABOUT = "transformers' LLaVA: a model of clip or clip-whole, mlp and a decoder-only LLM"
+LOADS = "LlavaForConditionalGeneration and AutoProcessor of transformers, by `from_pretrained` of that folder"
 IMAGE = "<image>"
 ENCODERS = {"clip": "default", "clip-whole": "full"}  # -> what LLaVA calls taking features without, or with, the class
 

@@ -28,7 +28,8 @@ def read(source: str | Path) -> Imported:
     """
     folder = Path(source).expanduser()
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+        if not isinstance(kind := json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"], str):
+            raise TypeError(kind)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PartUnavailable(f"{folder} is no checkpoint: config.json is missing or names no model_type") from error
     if wrong := foreign.code(folder):

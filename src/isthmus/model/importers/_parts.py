@@ -12,7 +12,8 @@ from transformers import AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer
 
 from isthmus.data.packing import Frame
 from isthmus.errors import PartUnavailable
-from isthmus.model.build import freeze, joined
+from isthmus.model import encoding
+from isthmus.model.build import freeze, joined, sizes
 from isthmus.model.composed import IsthmusModel
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.processor import IsthmusProcessor
@@ -65,15 +66,13 @@ def composed(
 
 def processor(model: IsthmusModel, tokenizer: Any, images: Any, frame: Frame | None) -> IsthmusProcessor:
     """The model's processor; no frame is ChatML's."""
-    connectors: dict[str, Any] = dict(model.connectors.items())
-    return IsthmusProcessor(
-        tokenizer,
-        images,
-        model.config.placeholders,
-        {kind: module.num_tokens for kind, module in connectors.items()},
-        None if frame is None else dataclasses.asdict(frame),
-        [kind for kind, module in connectors.items() if module.reads],
-    )
+    asked = None if frame is None else dataclasses.asdict(frame)
+    return IsthmusProcessor(tokenizer, images, model.config.placeholders, frame=asked, **sizes(model))
+
+
+def reader(model: IsthmusModel, kind: str, folder: Path) -> Any:
+    """What prepares media of a kind other than images, with the settings in `folder`."""
+    return encoding.module(model.config, kind).reader(folder, model.config.encoders[kind]["size"])
 
 
 def tokenizer(folder: Path) -> Any:

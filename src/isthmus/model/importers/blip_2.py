@@ -25,9 +25,7 @@ def read(folder: Path) -> _parts.Imported:
     ours = composed(folder, model, model.vision_model, {})
     tokenizer = _parts.tokenizer(folder)
     begin, finish = _parts.ends(tokenizer)
-    frame = Frame(
-        "", ("", "\n"), "", ("", ""), f"{begin}Question:", f" Answer:{finish}", tokenizer.eos_token, "", " ", " "
-    )
+    frame = Frame("", ("", "\n"), "", ("", ""), begin, f" Answer:{finish}", tokenizer.eos_token, "", " ", "Question: ")
     return ours, _parts.processor(ours, tokenizer, _parts.images(folder), frame)
 
 

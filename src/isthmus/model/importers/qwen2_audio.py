@@ -15,11 +15,10 @@ SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 
 
 def read(folder: Path) -> _parts.Imported:
-    """The composed model and processor; the processor prepares text only, and `media` takes log-mel spectra [N, C, T].
+    """The composed model and processor.
 
-    Every clip fills all of its slots, 30 s as released: the original gives shorter ones fewer and does not hear what
-    pads them. The frame is the chat template of Qwen/Qwen2-Audio-7B-Instruct with one clip; it begins with its system
-    message, one's own comes after that.
+    The frame is the chat template of Qwen/Qwen2-Audio-7B-Instruct with one clip; it begins with its system message,
+    one's own comes after that.
     """
     model = _parts.original(Qwen2AudioForConditionalGeneration, folder)
     llm = _parts.causal(model.config.text_config, model.model.language_model, model.lm_head)
@@ -29,4 +28,6 @@ def read(folder: Path) -> _parts.Imported:
     ours, connector = _parts.composed(llm, "audio", audio, options, {"name": "linear"})
     connector.linear = model.model.multi_modal_projector.linear
     frame = Frame(start=SYSTEM, medium=("Audio 1: <|audio_bos|>", "<|audio_eos|>\n"), media="", space="")
-    return freeze(ours), _parts.processor(ours, _parts.tokenizer(folder), None, frame)
+    processor = _parts.processor(ours, _parts.tokenizer(folder), None, frame)
+    processor.readers["audio"] = _parts.reader(ours, "audio", folder)
+    return freeze(ours), processor
