@@ -71,7 +71,6 @@ _ENCODERS: list[tuple[str, str, int, str, str, dict[str, Any]]] = [
     ("siglip2-base", "google/siglip2-base-patch16-256", 85_843_200, "Apache-2.0", "", {"patch_size": 16}),
     ("dinov2-base", "facebook/dinov2-base", 86_580_480, "Apache-2.0", "", {"patch_size": 14}),
     ("dinov3-small", "facebook/dinov3-vits16-pretrain-lvd1689m", 21_596_544, "DINOv3", _GATED, {"patch_size": 16}),
-    ("whisper-tiny", "openai/whisper-tiny", 8_208_384, "Apache-2.0", "", {"max_source_positions": 1500}),
     ("wav2vec2-base-960h", "facebook/wav2vec2-base-960h", 94_371_712, "Apache-2.0", "", _CONV),
     ("ast-audioset", "MIT/ast-finetuned-audioset-10-10-0.4593", 86_187_264, "BSD-3-Clause", "", _BANDS),
     ("timesformer-base-k400", "facebook/timesformer-base-finetuned-k400", 121_258_752, "CC-BY-NC-4.0", _PICKLED,
