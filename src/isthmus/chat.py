@@ -55,7 +55,7 @@ class Chat:
             seen = load(medium)
             medium = Image(lambda: seen)
         else:
-            load(medium)
+            self.processor.prepare([medium])  # as the encoder will have it: what it cannot take is said here
         self.waiting.append(medium)
 
     def ask(self, question: str, show: Show | None = None, stop: threading.Event | None = None) -> tuple[str, int]:

@@ -237,6 +237,10 @@ def test_llava_has_one_encoder(several: Callable[..., Built], tmp_path: Path, to
         ({"size": [16]}, "image: size: 1 for 2 encoders"),
         ({"size": [16, 0]}, "image: size: 0, at least 1"),
         ({"part": ["a", "b", "c"]}, "image: part: 3 for 2 encoders"),
+        (
+            {"encoder": "dinov2", "join": None, "size": [16, 16], "part": None},
+            "image: part|image: size: .* is for several",
+        ),
         ({"join": "chanel"}, "image: no join 'chanel'. Did you mean 'channel'"),
         ({"encoder": ["dinov2"]}, "a list is of two or more encoders of pictures"),
         ({"encoder": ["dinov2", "whisper"]}, "image: the encoder whisper is for audio"),

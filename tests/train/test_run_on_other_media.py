@@ -268,6 +268,17 @@ def test_an_encoder_is_trained_from_nothing(
     assert all(torch.equal(own[name], tensor) for name, tensor in model.encoders[kind].state_dict().items())
 
 
+def test_an_encoder_that_does_not_learn_stays_in_evaluation(recipe: Callable[..., Recipe]) -> None:
+    plan = recipe("image", "series")
+    made = run.composed(plan)
+    samples, _ = read_data(plan)[0]
+    made.model.requires_grad_(False)
+    made.model.encoders["image"].requires_grad_(True)
+    made.model.train()
+    run.encode(made, samples[:2], learns=True)
+    assert (made.model.encoders["image"].training, made.model.encoders["series"].training) == (True, False)
+
+
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """New encoders of a size for tests."""
     from isthmus.encoders import patchtst, point_transformer

@@ -68,8 +68,8 @@ def choose(kind: str, how: Sense) -> Chosen:
             raise BadRecipe(f"{kind}: {miss('option', key, [*own, *known])}")
     if framed and "time" in known:
         options.setdefault("time", True)  # the encoder sees each frame as a picture of its own
-    if "tiles" in encoder and "together" in known:
-        options.setdefault("together", True)  # or text would see the last tile only
+    if ("tiles" in encoder or kind in ("audio", "video")) and "together" in known:
+        options.setdefault("together", True)  # or text would see the last tile, window or part of a clip only
     build = find("isthmus.connectors", given["connector"]).Connector.__init__
     if wrong := [what for _, what in problems(given["connector"], build, SIZES, options)]:
         raise BadRecipe("\n".join(f"{kind}: {what}" for what in wrong))
@@ -92,7 +92,9 @@ def _encoder(kind: str, given: dict[str, Any]) -> tuple[dict[str, str], dict[str
 
     def of_each(key: str, default: str) -> list[Any]:
         value = given.pop(key, None)
-        values = list(value) if several and isinstance(value, list | tuple) else [value] * len(each)
+        if not several and isinstance(value, list | tuple):
+            raise BadRecipe(f"{kind}: {key}: {value} is for several encoders, and {name} is one")
+        values = list(value) if isinstance(value, list | tuple) else [value] * len(each)
         if len(values) != len(each):
             raise BadRecipe(f"{kind}: {key}: {len(values)} for {len(each)} encoders")
         return [getattr(file, default) if v is None else v for file, v in zip(files, values, strict=True)]

@@ -85,7 +85,8 @@ class Mixture:
 
 def _stands_for(medium: Medium) -> str | bytes:
     """A medium that is described in full, or all of its content."""
-    return repr(medium) if dataclasses.is_dataclass(medium.source) else key(load(medium))
+    made = dataclasses.is_dataclass(medium.source) and callable(medium.source)
+    return repr(medium) if made else key(load(medium))
 
 
 def pick(sample: Sample, turns: int, first: bool, rng: random.Random) -> Sample:

@@ -163,7 +163,8 @@ def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
 
     Raises `BadMedia` for a medium that cannot be decoded.
     """
-    run.model.encoders.train(run.model.training and learns)
+    for encoder in run.model.encoders.values():  # one that does not learn stays as it is, batch statistics too
+        encoder.train(run.model.training and learns and any(weight.requires_grad for weight in encoder.parameters()))
     inputs, slots = run.processor.prepare([medium for sample in samples for medium in sample.media])
     valid, each = inputs.get("valid", {}), iter(slots)
     store = {kind: run.model.encode(kind, raw, valid.get(kind)) for kind, raw in inputs.get("media", {}).items()}
