@@ -39,7 +39,7 @@ def test_shipped_recipes_are_good(name: str) -> None:
     ("old", "new", "line", "says"),
     [
         ("name: e", "nome: e", 1, "nome: no key 'nome'. Did you mean 'name'?"),
-        ("llm: smol", "lm: smol", 3, "model.lm: no key 'lm'. Did you mean 'llm'? Known: llm, image"),
+        ("llm: smol", "lm: smol", 3, "model.lm: no key 'lm'. Did you mean 'llm'? Known: llm, frame, image"),
         ("encoder: vit-s", "encode: vit-s", 4, "no key 'encode'. Did you mean 'encoder'?"),
         ("encoder: vit-s", "encoder: vit-z", 4, "no encoder 'vit-z'. Did you mean 'vit-s'?"),
         ("connector: mlp", "connector: mof_mlp", 4, "no connector 'mof_mlp'. Did you mean 'mlp'?"),

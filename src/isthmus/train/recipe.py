@@ -26,6 +26,11 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Place = tuple[str | int, ...]  # the keys that lead to a value
 CONNECTORS, ENCODERS = "isthmus.connectors", "isthmus.encoders"
 Size = Annotated[int, Field(gt=0)]
+Sizes = Annotated[
+    Annotated[Size, Tag("one")] | Annotated[list[Size], Tag("each")],
+    Discriminator(lambda value: "each" if isinstance(value, list) else "one"),
+]
+BRANCHES = ("one", "each")  # what pydantic puts into the place of a mistake in such a union
 OBJECTIVE = ("self", "model", "processor", "samples", "some")  # what every objective takes; the rest are options
 
 
@@ -46,7 +51,7 @@ class Bridge(Strict):
     encoder: str | Annotated[list[str], Field(min_length=2)]
     connector: str
     part: str | list[str | None] | None = None
-    size: Size | list[Size] | None = None
+    size: Sizes | None = None
     frames: Size | None = None
     tiles: Annotated[int, Field(ge=2)] | None = None
     join: Join | None = None
@@ -332,6 +337,7 @@ def _key(data: Any, part: str, change: str) -> str | int:
 def _explain(item: Any, data: Any) -> tuple[Place, str]:
     """Where pydantic found something, and what."""
     loc = item["loc"]  # below `train` it names the branch of the union
+    loc = tuple(part for i, part in enumerate(loc) if not (part in BRANCHES and loc[i - 1] == "size"))
     place = tuple(part for i, part in enumerate(loc) if part != "[key]" and (i < 2 or loc[i - 2] != "train"))
     if item["type"] == "extra_forbidden":
         return place, miss("key", str(place[-1]), _known(place[:-1], data))

@@ -39,13 +39,18 @@ class Model:
 
     def __call__(self) -> Cloud:
         """Points on its surface. Raises `BadMedia` where it cannot be decoded."""
-        with zipfile.ZipFile(self.folder / self.archive) as archive:
-            return media.load(Points(archive.read(self.member)))
+        return _cloud(self.folder / self.archive, self.member)
 
     @functools.cached_property
     def words(self) -> set[str]:
         """The words of its name and tags, but for a maker's name among them."""
         return set(re.findall(r"\w+", f"{self.name} {self.tags.replace('blend swap', '')}"))
+
+
+@functools.lru_cache(maxsize=1024)  # 0.2 MB each: a stage that trains the encoder asks for them in every step
+def _cloud(path: Path, member: str) -> Cloud:
+    with zipfile.ZipFile(path) as archive:
+        return media.load(Points(archive.read(member)))
 
 
 def load(split: str, count: int | None = None, seed: int = 0, points: Number = 1024) -> list[Sample]:
