@@ -84,9 +84,9 @@ class Objective:
         usual = some(USUAL)
         for kind, connector in self.connectors.items():
             features, mask, _ = self._real(kind, usual)
-            features = features.flatten(0, 1) if mask is None else features[mask]
-            connector.mean.copy_(features.mean(0))
-            connector.std.copy_(features.std(0).clamp(min=1e-3))
+            features = features if mask is None else features[mask].unsqueeze(0)
+            connector.mean.copy_(features.mean((0, 1)))
+            connector.std.copy_(features.std((0, 1)).clamp(min=1e-3))
 
     def __call__(self, samples: Sequence[Sample], seen: Seen) -> tuple[Tensor, int]:
         """The loss, and the number of soft tokens made."""
