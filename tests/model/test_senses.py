@@ -113,7 +113,8 @@ def test_a_kind_to_an_answer(make: Callable[..., Built], name: str, connector: s
     first, other = (processor.encode([[Message("user", "is it ?", (one,))]]) for one in (some[0], some[2]))
     assert first["input_ids"].shape == other["input_ids"].shape
     with torch.no_grad():
-        assert not torch.allclose(model(**first).logits[:, -1], model(**other).logits[:, -1], atol=2e-5)
+        far = (model(**first).logits[:, -1] - model(**other).logits[:, -1]).abs().max()
+    assert far > (1e-4 if connector == "qformer" else 1e-3)  # fresh queries look at all features nearly alike
 
 
 @pytest.mark.parametrize("name", ["whisper", "wav2vec2"])

@@ -48,7 +48,8 @@ def test_shipped_recipes_are_good(name: str) -> None:
             "connector: mlp",
             "connector: mlp, tokns: 4",
             4,
-            "image.tokns: no key 'tokns'. Did you mean 'tokens'? Known: encoder, connector, part, size, frames",
+            "image.tokns: no key 'tokns'. Did you mean 'tokens'? Known: encoder, connector, part, size,"
+            " frames, tiles, join, channels, tokens, hidden",
         ),
         ("connector: mlp", "connector: mlp, tokens: 0", 4, "image.tokens: Input should be greater than 0, not 0"),
         ("connector: mlp", "connector: mlp, hidden: 0", 4, "image.hidden: Input should be greater than 0, not 0"),
@@ -141,7 +142,8 @@ def test_a_new_connectors_options_need_no_edit(tmp_path: Path, monkeypatch: pyte
     for text, says in (
         (
             ", querys: 8",
-            "no key 'querys'. Did you mean 'queries'? Known: encoder, connector, part, size, frames",
+            "no key 'querys'. Did you mean 'queries'? Known: encoder, connector, part, size, frames,"
+            " tiles, join, channels, queries, heads",
         ),
         (", queries: 8, tokens: 4", "no key 'tokens'"),
         (", queries: 8, heads: many", "image.heads: Input should be a valid integer"),
