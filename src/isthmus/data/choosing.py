@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, TypeVar
 
 from pydantic import Field
@@ -51,3 +51,13 @@ def yes_no(question: str, true: str, false: str) -> tuple[Turn, Turn]:
     [('Is this an oboe?', 'yes'), ('Is this a horn?', 'no')]
     """
     return Turn(question.format(true), "yes", "yes/no"), Turn(question.format(false), "no", "yes/no")
+
+
+def rounds(pool: Sequence[T], count: int, order: random.Random) -> Iterator[T]:
+    """`count` of them: shuffled rounds of all; of a last round that is cut short, some.
+
+    >>> sorted(rounds("ab", 4, random.Random(0)))
+    ['a', 'a', 'b', 'b']
+    """
+    for done in range(0, count, len(pool)):
+        yield from order.sample(pool, min(len(pool), count - done))

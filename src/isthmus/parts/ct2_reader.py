@@ -7,7 +7,6 @@ of its kind, its revision, variables (name, shape, type, bytes), then aliases (n
 from __future__ import annotations
 
 import math
-import mmap
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.errors import PartUnavailable
+from isthmus.parts.mapped import mapped
 
 Array = npt.NDArray[Any]
 
@@ -36,9 +36,7 @@ class Ct2:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as file:
-            empty = path.stat().st_size == 0  # which mmap refuses
-            self._bytes = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._bytes = mapped(path)
         self._at = 0
         self.variables: dict[str, Array] = {}
         try:

@@ -8,7 +8,6 @@ slower on a vocabulary. Dequantisation is left to the package.
 from __future__ import annotations
 
 import math
-import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.errors import PartUnavailable
+from isthmus.parts.mapped import mapped
 
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}  # field type -> struct's letter
 _STRING, _ARRAY = 8, 9
@@ -45,9 +45,7 @@ class Gguf:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as file:
-            empty = path.stat().st_size == 0  # which mmap refuses
-            self._bytes = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._bytes = mapped(path)
         self._at = 0
         try:
             self.fields, self.tensors = self._header()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from isthmus.data import emoji, scenes
+from isthmus.data.choosing import rounds
 from isthmus.types import Image, Sample
 
 ABOUT = "one emoji on a coloured ground: what is it, is there a ..., background, caption"
@@ -32,10 +33,9 @@ def load(
     restyle, noise = (restyle, noise) if split == "train" else (0, 0)
     order = random.Random(f"{seed}/captions/{split}")
     samples: list[Sample] = []
-    while len(samples) < count:
-        for concept in order.sample(pool, min(len(pool), count - len(samples))):
-            name = f"captions/{split}/{seed}/{len(samples)}"
-            rng = random.Random(name)
-            scene = scenes.compose(rng, [concept], vendors, (), turn, restyle, noise)
-            samples.append(Sample(name, (Image(scene),), tuple(scenes.questions(scene, rng, pool))))
+    for concept in rounds(pool, count, order):
+        name = f"captions/{split}/{seed}/{len(samples)}"
+        rng = random.Random(name)
+        scene = scenes.compose(rng, [concept], vendors, (), turn, restyle, noise)
+        samples.append(Sample(name, (Image(scene),), tuple(scenes.questions(scene, rng, pool))))
     return samples

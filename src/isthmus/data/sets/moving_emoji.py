@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from isthmus.data import moving
+from isthmus.data.choosing import rounds
 from isthmus.types import Sample, Video
 
 ABOUT = "an animated emoji that moves over a coloured ground: what is it, which way does it move, background"
@@ -22,10 +23,9 @@ def load(split: str, count: int, seed: int = 0) -> list[Sample]:
     layouts = [one for one in moving.LAYOUTS if (one in moving.HELD_OUT_LAYOUTS) == (split == "layouts")]
     order = random.Random(f"{seed}/moving-emoji/{split}")
     samples: list[Sample] = []
-    while len(samples) < count:
-        for what in order.sample(pool, min(len(pool), count - len(samples))):
-            name = f"moving-emoji/{split}/{seed}/{len(samples)}"
-            rng = random.Random(name)
-            clip = moving.compose(rng, what, layouts)
-            samples.append(Sample(name, (Video(clip, sound=False),), tuple(moving.questions(clip, rng))))
+    for what in rounds(pool, count, order):
+        name = f"moving-emoji/{split}/{seed}/{len(samples)}"
+        rng = random.Random(name)
+        clip = moving.compose(rng, what, layouts)
+        samples.append(Sample(name, (Video(clip, sound=False),), tuple(moving.questions(clip, rng))))
     return samples
