@@ -20,6 +20,15 @@ IGNORE_INDEX = -100  # label of a token that takes no part in the loss
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Encoded bytes within a larger file, such as a tar shard: where they begin, and how many they are."""
+
+    path: Path
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Image:
     """An image that is not decoded yet: a path, encoded bytes, or a function that draws it.
 
@@ -99,20 +108,29 @@ KINDS: dict[str, type[Medium]] = {"image": Image, "audio": Audio, "video": Video
 
 @dataclass(frozen=True)
 class Turn:
-    """One question about a sample's media, the answer that is true, and what kind of question it is."""
+    """One question about a sample's media, the answer that is true, and what kind of question it is.
+
+    `shows` of the sample's media come with this turn, where turns are chained; the others stand before all turns.
+    """
 
     question: str
     answer: str
     kind: str = "chat"
+    shows: int = 0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Media and any number of turns about them; the turns do not see each other (see `data.packing`)."""
+    """Media and any number of turns about them (see `data.packing`).
+
+    The turns do not see each other, unless they are `chained`: a conversation, in which each sees all before it.
+    """
 
     id: str
     media: tuple[Medium, ...]
     turns: tuple[Turn, ...]
+    chained: bool = False
+    system: str = ""
 
 
 @dataclass(frozen=True)

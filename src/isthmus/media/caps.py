@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from isthmus.errors import BadMedia
+from isthmus.types import Slice
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 25_000_000  # of an image, a page or a frame
@@ -40,21 +41,28 @@ def read(source: object, what: str) -> tuple[bytes, str]:
         if len(source) > MAX_BYTES:
             raise BadMedia(f"<{len(source):,} bytes>: over the cap of {MAX_BYTES:,}")
         return source, f"<{len(source):,} bytes>"
+    start, length, name = 0, None, str(source)
+    if isinstance(source, Slice):
+        start, length, name = source.offset, source.size, f"{source.path}, bytes from {source.offset:,} on"
+        source = source.path
     if not isinstance(source, str | os.PathLike):
         raise BadMedia(f"{what}, not {type(source).__name__}")
     path = Path(source)
     try:
         if not path.is_file():
             raise BadMedia(f"{path}: no such file")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise BadMedia(f"{path}: {size:,} bytes, over the cap of {MAX_BYTES:,}")
+        if (size := path.stat().st_size if length is None else length) > MAX_BYTES:
+            raise BadMedia(f"{name}: {size:,} bytes, over the cap of {MAX_BYTES:,}")
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)  # it may grow while it is read
+            file.seek(start)
+            data = file.read(MAX_BYTES + 1 if length is None else length)  # it may grow while it is read
     except (OSError, ValueError) as error:
         raise BadMedia(f"{str(path)[:200]}: cannot be read ({type(error).__name__})") from error
     if len(data) > MAX_BYTES:
-        raise BadMedia(f"{path}: over the cap of {MAX_BYTES:,} bytes")
-    return data, str(path)
+        raise BadMedia(f"{name}: over the cap of {MAX_BYTES:,} bytes")
+    if length is not None and len(data) < length:
+        raise BadMedia(f"{name}: {len(data):,} of {length:,} bytes are there; the file was cut off")
+    return data, name
 
 
 def window(start: float | None, end: float | None) -> tuple[float, float]:

@@ -1,0 +1,237 @@
+"""Samples of files of any size: read through once, then one by one from disk, in any order.
+
+    <cache>/index/<key>/samples.jsonl   one sample a line, with references to its media
+                        offsets.npy     where each line begins
+                        lengths.npy     roughly how long each sample is, for batches of like length
+                        media.bin       media that were embedded in a table
+                        bad.jsonl       rows that cannot be used, each with its place and reason
+
+The key is made of the files' paths, sizes and times, and of how they are read. Lines and offsets are memory-mapped, so
+a set of a million samples takes no more memory than the samples that a batch looks at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from isthmus.data import containers
+from isthmus.data.containers import Found, _hugging_face
+from isthmus.data.schema import Reading
+from isthmus.errors import BadData, BadMedia
+from isthmus.parts import cache
+from isthmus.parts.mapped import mapped
+from isthmus.types import KINDS, Medium, Sample, Slice, Turn
+
+VERSION = 1  # of what an index holds
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+TURN = 16  # characters of a short turn: what `Index.lengths` counts in
+SHOWN = 3  # bad rows that an error quotes
+
+
+class Index(Sequence[Sample]):
+    """The samples of an index folder; `bad` rows were left out, and `digest` stands for all that is in it."""
+
+    def __init__(self, folder: Path) -> None:
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        self.folder, self.bad, self.digest = folder, int(facts["bad"]), str(facts["digest"])
+        self.offsets = np.load(folder / "offsets.npy", mmap_mode="r")
+        self.lengths = np.load(folder / "lengths.npy", mmap_mode="r")
+        self._lines = mapped(folder / "samples.jsonl")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, place: Any) -> Any:
+        """The sample at a place; a slice of them is a list."""
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        start, end = self.offsets[place % len(self)], self.offsets[place % len(self) + 1]
+        return _sample(json.loads(self._lines[start:end]), self.folder)
+
+    def __reduce__(self) -> Any:
+        return Index, (self.folder,)
+
+
+@dataclass(frozen=True)
+class Chosen(Sequence[Sample]):
+    """Some samples of a sequence, read when they are asked for."""
+
+    samples: Index
+    places: np.ndarray[Any, np.dtype[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self.samples[i] for i in self.places[place]]
+        return self.samples[int(self.places[place])]
+
+    @property
+    def lengths(self) -> Any:
+        """Roughly how long each one is."""
+        return self.samples.lengths[self.places]
+
+    @property
+    def digest(self) -> str:
+        """Stands for all of them and their order."""
+        return hashlib.sha256(self.samples.digest.encode() + self.places.tobytes()).hexdigest()
+
+
+def files(name: str) -> list[Path]:
+    """The files that a name means: one, a glob (`set/*.tar`) or a range (`set/{000..012}.tar`); none if it means none.
+
+    >>> [path.name for path in files("{08..10}.tar")]
+    []
+    """
+    spread = [name]
+    while any(RANGE.search(one) for one in spread):
+        spread = [
+            RANGE.sub(f"{number:0{len(found[1])}}", one, count=1)
+            for one in spread
+            if (found := RANGE.search(one))
+            for number in range(int(found[1]), int(found[2]) + 1)
+        ]
+    if len(spread) == 1 and any(mark in name for mark in "*?["):
+        first = Path(name)
+        anchor = Path(*itertools.takewhile(lambda part: not set(part) & set("*?["), first.parts))
+        spread = [str(path) for path in sorted(anchor.glob(str(first.relative_to(anchor))))]
+    paths = [Path(one) for one in spread]
+    return [path for path in paths if path.is_file() and containers.container(path)]
+
+
+def index(name: str, options: Mapping[str, Any], *, tolerate: float, split: str = "train", progress: bool = True) -> Index:
+    """The samples of the files that `name` means, or of a data set of Hugging Face's (`hf:NAME`).
+
+    Args:
+        options: `media` is the folder that paths lie in (by default the files' own), the rest as `schema.Reading` says.
+        tolerate: the share of rows that may be bad; these are left out, and listed in the index's `bad.jsonl`.
+        split: which one of an `hf:` data set.
+
+    Raises `BadData` when more rows are bad, quoting the first ones, or when none is good.
+    """
+    own = dict(options)
+    config = own.pop("config", None)
+    paths = [] if name.startswith(_hugging_face.PREFIX) else files(name)
+    media = own.pop("media", None)
+    own["media"] = str(Path(media) if media else paths[0].parent if paths else Path.cwd())
+    stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    facts = [VERSION, stats or [name, split, config], sorted(own.items(), key=str)]
+    key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:24]
+    folder = cache.root() / "index" / key
+    if not cache.intact(folder):
+        with cache.locked(f"index-{key}", progress=progress):
+            if not cache.intact(folder):
+                found = _rows(paths) if paths else _hugging_face.rows(name, split, config)
+                _write(found, Reading(**own | {"media": Path(own["media"])}), folder)
+    read = Index(folder)
+    if not len(read) or read.bad > tolerate * (read.bad + len(read)):
+        with (folder / "bad.jsonl").open(encoding="utf-8") as file:
+            first = [json.loads(line)["reason"] for line in itertools.islice(file, SHOWN)]
+        raise BadData(
+            f"{name}: {read.bad:,} of {read.bad + len(read):,} rows cannot be used (all are in {folder / 'bad.jsonl'});"
+            f" {tolerate:.1%} are tolerated. " + "; ".join(first)
+        )
+    return read
+
+
+def _rows(paths: Iterable[Path]) -> Iterator[Found]:
+    """The rows of every file; where one breaks off, that is a bad row, and the next file is read."""
+    for path in paths:
+        try:
+            yield from containers.container(path).rows(path)
+        except (BadData, OSError) as error:
+            yield str(path), error if isinstance(error, BadData) else BadData(f"{path}: {error}")
+
+
+def _write(found: Iterator[Found], reading: Reading, folder: Path) -> None:
+    """Read all rows once and write the index. A full disk leaves nothing behind."""
+    offsets, lengths, bad, names = [0], [], 0, set()
+    digest = hashlib.sha256()
+    with cache.writing(f"the index {folder.name}", 0), cache.scratch(folder.with_name(f".writing-{folder.name}")) as new:
+        with (
+            (new / "samples.jsonl").open("wb") as lines,
+            (new / "media.bin").open("wb") as blob,
+            (new / "bad.jsonl").open("w", encoding="utf-8") as rejected,
+        ):
+            for where, row in found:
+                try:
+                    if isinstance(row, BadData):
+                        raise row
+                    sample = _distinct(_usable(reading.sample(row, where)), names)
+                    line = json.dumps(_line(sample, blob), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+                except (BadData, BadMedia, UnicodeEncodeError) as error:
+                    bad += 1
+                    text = str(error) if where in str(error) else f"{where}: {error}"
+                    rejected.write(json.dumps({"where": where, "reason": text}) + "\n")
+                    continue
+                lines.write(line)
+                digest.update(line)
+                offsets.append(offsets[-1] + len(line))
+                said = sum(len(turn.question) + len(turn.answer) for turn in sample.turns)
+                lengths.append(len(sample.turns) + said // TURN)
+        np.save(new / "offsets.npy", np.array(offsets, np.int64))
+        np.save(new / "lengths.npy", np.array(lengths, np.int32))
+        (new / "facts.json").write_text(json.dumps({"bad": bad, "digest": digest.hexdigest()}))
+        cache.write_manifest(new, {"index": str(VERSION)})
+        cache.publish(new, folder)
+
+
+def _usable(sample: Sample) -> Sample:
+    for turn in sample.turns:
+        if not turn.answer.strip():
+            raise BadData(f"{turn.question[:80]!r} has no answer, so nothing in it would be learned")
+    return sample
+
+
+def _distinct(sample: Sample, names: set[bytes]) -> Sample:
+    """The sample, renamed if another one has its id: reports and errors name samples by it."""
+    mark = hashlib.sha256(sample.id.encode()).digest()[:8]
+    own = replace(sample, id=f"{sample.id} #{len(names) + 1}") if mark in names else sample
+    names.add(hashlib.sha256(own.id.encode()).digest()[:8])
+    return own
+
+
+def _line(sample: Sample, blob: IO[bytes]) -> list[Any]:
+    media = [[medium.kind, *_reference(medium, blob)] for medium in sample.media]
+    turns = [[turn.question, turn.answer, turn.kind, turn.shows] for turn in sample.turns]
+    return [sample.id, media, turns, int(sample.chained), sample.system]
+
+
+def _reference(medium: Medium, blob: IO[bytes]) -> list[Any]:
+    """Where a medium's bytes are: a path, or a path (none: the index's own file), where they begin, their number."""
+    source = medium.source
+    if isinstance(source, Slice):
+        return [str(source.path.resolve()), source.offset, source.size]
+    if isinstance(source, bytes):
+        start = blob.tell()
+        blob.write(source)
+        return ["", start, len(source)]
+    return [str(source)]
+
+
+def _sample(line: list[Any], folder: Path) -> Sample:
+    title, media, turns, chained, system = line
+    return Sample(
+        title,
+        tuple(KINDS[kind](_source(place, folder)) for kind, *place in media),
+        tuple(Turn(*turn) for turn in turns),
+        bool(chained),
+        system,
+    )
+
+
+def _source(place: list[Any], folder: Path) -> Path | Slice:
+    path, *span = place
+    return Slice(Path(path) if path else folder / "media.bin", *span) if span else Path(path)
