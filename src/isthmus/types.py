@@ -36,7 +36,7 @@ class Image:
     are the one or three bands of a GeoTIFF that are shown, from 0 on; by default its first three.
     """
 
-    source: str | Path | bytes | Callable[[], PIL.Image.Image]
+    source: str | Path | bytes | Slice | Callable[[], PIL.Image.Image]
     page: int = 0
     bands: tuple[int, ...] | None = None
     kind: str = field(default="image", init=False, repr=False)
@@ -49,7 +49,7 @@ class Audio:
     `start` and `end` are the seconds between which it is taken; by default all of it. A video's path gives its sound.
     """
 
-    source: str | Path | bytes | Sound | Callable[[], Sound]
+    source: str | Path | bytes | Slice | Sound | Callable[[], Sound]
     start: float | None = None
     end: float | None = None
     kind: str = field(default="audio", init=False, repr=False)
@@ -64,7 +64,7 @@ class Video:
     spread evenly. `start` and `end` are the seconds between which they lie. `sound` asks for the sound as well.
     """
 
-    source: str | Path | bytes | Clip | Callable[[], Clip]
+    source: str | Path | bytes | Slice | Clip | Callable[[], Clip]
     frames: int = 8
     sampling: Literal["uniform", "fps", "keyframes"] = "uniform"
     fps: float | None = None
@@ -82,7 +82,7 @@ class Points:
     points and a mesh gives 8,192. The draw depends on `seed` alone.
     """
 
-    source: str | Path | bytes | Cloud | Array | Callable[[], Cloud | Array]
+    source: str | Path | bytes | Slice | Cloud | Array | Callable[[], Cloud | Array]
     count: int | None = None
     seed: int = 0
     kind: str = field(default="points", init=False, repr=False)
@@ -96,7 +96,7 @@ class Series:
     it (see `isthmus.media.series.TIMES`). `rate` is the number of samples a second where there is none; by default 1.
     """
 
-    source: str | Path | bytes | Signal | Array | Callable[[], Signal | Array]
+    source: str | Path | bytes | Slice | Signal | Array | Callable[[], Signal | Array]
     time: str | None = None
     rate: float | None = None
     kind: str = field(default="series", init=False, repr=False)

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image as Picture
 
 from isthmus import media
-from isthmus.data.index import Index, files, index
+from isthmus.data.index import Index, files, load
 from isthmus.errors import BadData
 from isthmus.types import Audio, Image, Sample, Slice, Video
 
@@ -51,7 +51,9 @@ def here(tmp_path: Path) -> Path:
 
 
 def read(path: Path | str, tolerate: float = 0.0, **options: Any) -> Index:
-    return index(str(path), options, tolerate=tolerate, progress=False)
+    found = load(str(path), "train", tolerate=tolerate, **options)
+    assert isinstance(found, Index)
+    return found
 
 
 def llava(folder: Path) -> Path:
@@ -104,7 +106,10 @@ def test_sharegpt_jsonl(here: Path) -> None:
             "messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "Seen."}],
             "images": ["2.png"],
         },
-        {"messages": [{"role": "user", "content": "Watch."}, {"role": "assistant", "content": "Yes."}], "video": "b.mp4"},
+        {
+            "messages": [{"role": "user", "content": "Watch."}, {"role": "assistant", "content": "Yes."}],
+            "video": "b.mp4",
+        },
     ]
     (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     first, second, third = read(here / "rows.jsonl")
@@ -185,7 +190,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "2 marks of media, and its columns 1 media",
     ),
     "a medium too many": (
-        {"images": ["0.png", "1.png"], "messages": [{"role": "user", "content": "<image>a"}, {"role": "assistant", "content": "b"}]},
+        {
+            "images": ["0.png", "1.png"],
+            "messages": [{"role": "user", "content": "<image>a"}, {"role": "assistant", "content": "b"}],
+        },
         "2 media, and its text marks 1",
     ),
     "speaker": ({"conversations": [{"from": "robot", "value": "a"}]}, "speaker 'robot'"),
@@ -205,7 +213,7 @@ def test_bad_rows_are_left_out_and_listed(name: str, here: Path) -> None:
     listed = [json.loads(line) for line in (found.folder / "bad.jsonl").read_text().splitlines()]
     assert [one["where"] for one in listed] == [f"{path}, line 4", f"{path}, line 5"]
     assert reason in listed[0]["reason"]
-    with pytest.raises(BadData, match=r"2 of 5 rows cannot be used .* 1\.0% are tolerated.*line 4: "):
+    with pytest.raises(BadData, match=r"2 of 5 rows cannot be used, 1\.0% are tolerated .*line 4: "):
         read(path, tolerate=0.01)
 
 
@@ -292,6 +300,19 @@ def test_it_is_never_held_whole(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < size / 5
+
+
+def test_what_is_held_out_is_not_trained_on(here: Path) -> None:
+    rows = [{"id": f"s{i}", "image": "0.png", "text": "dark"} for i in range(300)]
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    train, test = (load(str(here / "rows.jsonl"), split, held_out=0.2) for split in ("train", "test"))
+    names = [{sample.id for sample in some} for some in (train, test)]
+    assert names[0] | names[1] == {f"s{i}" for i in range(300)}
+    assert not names[0] & names[1]
+    assert 40 < len(test) < 80
+    few = [load(str(here / "rows.jsonl"), "train", 7, seed, held_out=0.2) for seed in (0, 0, 1)]
+    assert [len(some) for some in few] == [7, 7, 7]
+    assert [s.id for s in few[0]] == [s.id for s in few[1]] != [s.id for s in few[2]]
 
 
 def test_names_that_mean_no_file(tmp_path: Path) -> None:

@@ -16,16 +16,18 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from isthmus.data import containers
 from isthmus.data.containers import Found, _hugging_face
-from isthmus.data.schema import Reading
+from isthmus.data.schema import ASK, Reading
 from isthmus.errors import BadData, BadMedia
 from isthmus.parts import cache
 from isthmus.parts.mapped import mapped
@@ -111,39 +113,74 @@ def files(name: str) -> list[Path]:
     return [path for path in paths if path.is_file() and containers.container(path)]
 
 
-def index(name: str, options: Mapping[str, Any], *, tolerate: float, split: str = "train", progress: bool = True) -> Index:
-    """The samples of the files that `name` means, or of a data set of Hugging Face's (`hf:NAME`).
+def means_files(name: str) -> bool:
+    """Whether a name is that of files of samples, or of a data set of Hugging Face's."""
+    return name.startswith(_hugging_face.PREFIX) or bool(files(name))
+
+
+def load(
+    name: str,
+    split: str,
+    count: int | None = None,
+    seed: int = 0,
+    *,
+    media: str | None = None,
+    ask: str = ASK,
+    chained: bool | None = None,
+    columns: dict[str, str] | None = None,
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    tolerate: Annotated[float, Field(ge=0, lt=1)] = 0.01,
+    config: str | None = None,
+) -> Index | Chosen:
+    """The samples of the files that `name` means, or of `hf:NAME`; read through when they are first asked for.
 
     Args:
-        options: `media` is the folder that paths lie in (by default the files' own), the rest as `schema.Reading` says.
-        tolerate: the share of rows that may be bad; these are left out, and listed in the index's `bad.jsonl`.
-        split: which one of an `hf:` data set.
+        count: a seeded sample of so many.
+        media: the folder that paths lie in; by default the files' own.
+        ask: the question that captions answer.
+        chained: whether a row's turns see those before them; by default what the row's form says.
+        columns: a column's usual name -> its name here.
+        held_out: the share that other splits than `train` have, chosen by a hash of the sample's id. With 0, every
+            split is all of it: for files that are for training, or for testing, as they are.
+        tolerate: the share of rows that may be bad. They are left out, and listed in the index's `bad.jsonl`.
+        config: which configuration of an `hf:` data set.
 
     Raises `BadData` when more rows are bad, quoting the first ones, or when none is good.
     """
-    own = dict(options)
-    config = own.pop("config", None)
     paths = [] if name.startswith(_hugging_face.PREFIX) else files(name)
-    media = own.pop("media", None)
-    own["media"] = str(Path(media) if media else paths[0].parent if paths else Path.cwd())
+    root = Path(media) if media else paths[0].parent if paths else Path.cwd()
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    facts = [VERSION, stats or [name, split, config], sorted(own.items(), key=str)]
-    key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:24]
+    theirs = "train" if held_out else split
+    hub = [] if paths else [name, theirs, config]
+    facts = [VERSION, stats, hub, str(root.resolve()), ask, chained, sorted((columns or {}).items())]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
     folder = cache.root() / "index" / key
     if not cache.intact(folder):
-        with cache.locked(f"index-{key}", progress=progress):
+        with cache.locked(f"index-{key}", progress=True):
             if not cache.intact(folder):
-                found = _rows(paths) if paths else _hugging_face.rows(name, split, config)
-                _write(found, Reading(**own | {"media": Path(own["media"])}), folder)
+                found = _rows(paths) if paths else _hugging_face.rows(name, theirs, config)
+                _write(found, Reading(root, ask, chained, columns), folder)
     read = Index(folder)
     if not len(read) or read.bad > tolerate * (read.bad + len(read)):
-        with (folder / "bad.jsonl").open(encoding="utf-8") as file:
-            first = [json.loads(line)["reason"] for line in itertools.islice(file, SHOWN)]
-        raise BadData(
-            f"{name}: {read.bad:,} of {read.bad + len(read):,} rows cannot be used (all are in {folder / 'bad.jsonl'});"
-            f" {tolerate:.1%} are tolerated. " + "; ".join(first)
-        )
-    return read
+        raise BadData(f"{name}: {_rejected(read, tolerate)}")
+    return _chosen(read, split, count, seed, held_out)
+
+
+def _rejected(read: Index, tolerate: float) -> str:
+    path, rows = read.folder / "bad.jsonl", read.bad + len(read)
+    with path.open(encoding="utf-8") as file:
+        first = "; ".join(json.loads(line)["reason"] for line in itertools.islice(file, SHOWN))
+    return f"{read.bad:,} of {rows:,} rows cannot be used, {tolerate:.1%} are tolerated (all are in {path}). {first}"
+
+
+def _chosen(read: Index, split: str, count: int | None, seed: int, held_out: float) -> Index | Chosen:
+    places = np.arange(len(read))
+    if held_out:
+        drawn = np.array([zlib.crc32(sample.id.encode()) / 2**32 < held_out for sample in read])
+        places = places[drawn == (split != "train")]
+    if count is not None and count < len(places):
+        places = np.sort(np.random.default_rng([seed, zlib.crc32(split.encode())]).choice(places, count, replace=False))
+    return read if len(places) == len(read) else Chosen(read, places)
 
 
 def _rows(paths: Iterable[Path]) -> Iterator[Found]:
@@ -157,9 +194,13 @@ def _rows(paths: Iterable[Path]) -> Iterator[Found]:
 
 def _write(found: Iterator[Found], reading: Reading, folder: Path) -> None:
     """Read all rows once and write the index. A full disk leaves nothing behind."""
-    offsets, lengths, bad, names = [0], [], 0, set()
+    offsets, lengths, bad = [0], [], 0
+    names: set[bytes] = set()
     digest = hashlib.sha256()
-    with cache.writing(f"the index {folder.name}", 0), cache.scratch(folder.with_name(f".writing-{folder.name}")) as new:
+    with (
+        cache.writing(f"the index {folder.name}", 0),
+        cache.scratch(folder.with_name(f".writing-{folder.name}")) as new,
+    ):
         with (
             (new / "samples.jsonl").open("wb") as lines,
             (new / "media.bin").open("wb") as blob,

@@ -1,20 +1,21 @@
-"""Where samples come from: a data set by its name, or a folder of captioned media by its path."""
+"""Where samples come from: a data set by its name, or files or a folder of captioned media by their path."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from isthmus import options as own
-from isthmus.data import folder
+from isthmus.data import containers, folder, index
 from isthmus.errors import BadData, BadRecipe
 from isthmus.registry import find, miss, names
 from isthmus.types import Sample
 
 Keys = tuple[str, ...]
 SETS = "isthmus.data.sets"
+FILES = ("name", "split", "count", "seed")  # what files of samples take beside their options
 COMMON = ("split", "count", "seed")  # what every data set's `load` takes; the rest are its options
 
 
@@ -28,8 +29,15 @@ def problems(name: str, split: str, count: int | None, options: dict[str, Any]) 
         for option in options:
             yield ("options", option), "a folder of captioned media has no options"
         return
+    if name not in names(SETS) and index.means_files(name):
+        for option, what in own.problems(name, index.load, FILES, options):
+            yield ("options", option), what
+        return
     if name not in names(SETS):
-        yield (), miss("data set or folder", name, names(SETS))
+        if name.lower().endswith(tuple(containers.endings())):
+            yield (), f"{name}: no such file"
+        else:
+            yield (), miss("data set, file or folder", name, names(SETS))
         return
     module = find(SETS, name)
     if split not in module.SPLITS:
@@ -40,8 +48,10 @@ def problems(name: str, split: str, count: int | None, options: dict[str, Any]) 
         yield ("options", option), what
 
 
-def load_split(name: str, split: str, count: int | None, options: dict[str, Any], seed: int = 0) -> list[Sample]:
-    """A split of a data set by name, or of a folder of captioned media by path (any split but `train` is held out).
+def load_split(name: str, split: str, count: int | None, options: dict[str, Any], seed: int = 0) -> Sequence[Sample]:
+    """A split of a data set by name, or of files or a folder of captioned media by path.
+
+    Of a folder, any split but `train` is what is held out. Samples of files are read from disk as they are asked for.
 
     Raises:
         BadRecipe: for a data set, split or option that does not exist.
@@ -49,6 +59,8 @@ def load_split(name: str, split: str, count: int | None, options: dict[str, Any]
     """
     if wrong := [what for _, what in problems(name, split, count, options)]:
         raise BadRecipe("\n".join(wrong))
+    if name not in names(SETS) and index.means_files(name):
+        return index.load(name, split, count, seed, **own.checked(index.load, FILES, options))  # usable by its making
     if is_folder(name):
         samples = folder.load(Path(name), split, count, seed=seed)
     else:
@@ -91,7 +103,7 @@ def parts(name: str) -> tuple[str, ...]:
     >>> parts("easy-vqa")
     ('easy-vqa',)
     """
-    return () if is_folder(name) else tuple(find(SETS, name).PARTS)
+    return () if name not in names(SETS) else tuple(find(SETS, name).PARTS)
 
 
 def usable(sample: Sample) -> None:

@@ -13,7 +13,7 @@ PREFIX = "hf:"
 def rows(name: str, split: str = "train", config: str | None = None) -> Iterator[Found]:
     """The rows of `hf:NAME` in their order, media as they are stored.
 
-    Raises `BadRecipe` where `datasets` is not installed, `BadData` where there is no such data set, split or connection.
+    Raises `BadRecipe` where `datasets` is not installed, `BadData` without such a data set, split or connection.
     """
     try:
         import datasets

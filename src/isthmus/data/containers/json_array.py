@@ -13,7 +13,7 @@ ABOUT = "a JSON array of objects, read one by one"
 
 
 def rows(path: Path) -> Iterator[Found]:
-    """The objects in their order. Raises `BadData` where the file stops being a JSON array: no row after it is known."""
+    """The objects in their order. Raises `BadData` where the file stops being a JSON array."""
     import ijson
 
     number = 0
