@@ -96,7 +96,7 @@ class Bench:
         index = next(i for i, other in enumerate(self.mixture.samples) if other.id == sample.id)
         _, cached = self.mixture.batch([index], random.Random(0))
         seen = encode(self.run, [sample]) if exact else cached
-        row = pack(sample, self.run.processor.template, seen.slots(0))
+        row = pack(sample, self.run.processor.template, seen.media(0))
         losses = []
         for number in range(1, len(sample.turns) + 1):
             pairs = zip(row.labels, row.segments, strict=True)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_parts import CONTROL, tokenizer
 
-from isthmus.data.packing import Template, collate, pack
+from isthmus.data.packing import Template, alone, collate, pack, plain
 from isthmus.errors import BadData
-from isthmus.types import IGNORE_INDEX, Image, Sample, Turn
+from isthmus.types import IGNORE_INDEX, Image, Message, Sample, Turn
 
 TEMPLATE = Template(tokenizer(), {"image": 300}, {"image": 4})
 END = TEMPLATE.control("<|im_end|>")[0]
@@ -90,3 +90,30 @@ def test_the_mask_shows_the_prefix_and_oneself() -> None:
 def test_nothing_to_learn_is_an_error_naming_the_sample(turns: tuple[Turn, ...]) -> None:
     with pytest.raises(BadData, match="sample lonely: no answer"):
         pack(Sample("lonely", (), turns), TEMPLATE)
+
+
+CHAT = (Turn("what is it ?", "a ball"), Turn("and this ?", "a dog", shows=1), Turn("is it red ?", "no"))
+FRAMES = {"chatml": TEMPLATE.frame, "plain": plain("<|im_end|>")}
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("system", ["", "be brief"])
+def test_a_conversation_is_learned_as_it_is_held(frame: str, system: str) -> None:
+    """Each turn sees those before it; media come with the turn that shows them."""
+    template = Template(TEMPLATE.tokenizer, TEMPLATE.placeholders, TEMPLATE.tokens, FRAMES[frame])
+    sample = Sample("s", (Image(b"a"), Image(b"b")), CHAT, chained=True, system=system)
+    messages = [Message("system", system)] if system else []
+    for number, (turn, shown) in enumerate(zip(CHAT, [(Image(b"a"),), (Image(b"b"),), ()], strict=True), 1):
+        messages.append(Message("user", turn.question, shown))
+        held = template.conversation(messages)
+        messages.append(Message("assistant", turn.answer))
+        one = alone(sample)[number - 1]
+        assert len(one.media) == min(number, 2)
+        row, last = pack(one, template), pack(one, template, last=True)
+        assert row.ids == last.ids == held + template.answer(turn.answer)
+        assert [label for label in last.labels if label != IGNORE_INDEX] == template.answer(turn.answer)
+        assert [label for label in row.labels if label != IGNORE_INDEX] == [
+            token for turn in CHAT[:number] for token in template.answer(turn.answer)
+        ]
+        assert row.positions == list(range(len(row.ids)))
+        assert set(row.segments) == {0, 1}

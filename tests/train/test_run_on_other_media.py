@@ -211,14 +211,14 @@ def test_it_learns_from_tiles_and_by_several_encoders(
     trained = run.train(plan, tmp_path / "run", console=QUIET)
     own, swapped = losses(trained, samples)
     assert own < 0.7 * swapped
-    pieces = {len(pieces) for pieces in run.features(trained, samples).rows}
+    pieces = {len(pieces) for media in run.features(trained, samples).rows for pieces in media}
     assert pieces == ({1, 3} if "tiles" in options else {1})
 
 
 def test_samples_can_be_chosen_and_joined() -> None:
     features = torch.arange(6.0).view(3, 1, 2)
-    one = Seen({"image": features}, {}, [[("image", 0, 4)], [], [("image", 2, 4), ("image", 1, 4)]])
-    two = Seen({"audio": features + 9}, {"audio": torch.tensor([3, 1, 2])}, [[("audio", 1, 5)]])
+    one = Seen({"image": features}, {}, [[[("image", 0, 4)]], [], [[("image", 2, 4)], [("image", 1, 4)]]])
+    two = Seen({"audio": features + 9}, {"audio": torch.tensor([3, 1, 2])}, [[[("audio", 1, 5)]]])
     both = Seen.joined([one, two, one[[2]]])
     assert [both.slots(place) for place in range(5)] == [*map(one.slots, range(3)), two.slots(0), one.slots(2)]
     assert both[[3, 2]].features("image")[0].flatten().tolist() == [4, 5, 2, 3]

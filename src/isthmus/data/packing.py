@@ -6,13 +6,16 @@ computed once:
 
         prefix       turn 1      turn 2            position  0 1 2 3  4 5 6  4 5 6
       [ x x x x ]  [ . . . ]   [ . . . ]           segment   0 0 0 0  1 1 1  2 2 2
+
+The turns of a conversation are chained: one segment, in which each sees those before it, with its own media.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -120,6 +123,12 @@ class Template:
         opening = self.opening(lead)
         return opening[len(opening.rstrip(" ")) :]
 
+    def begin(self, media: Sequence[Slots], system: str = "") -> tuple[list[int], str]:
+        """What a conversation begins with, up to its first question, and that question's `space`."""
+        lead = self.frame.system[1] if system and self.frame.system else None
+        before = self.system(system) if system else []
+        return before + self.prefix(media, lead), "" if media else self.space(lead)
+
     def prefix(self, media: Iterable[Slots], lead: str | None = None) -> list[int]:
         """What stands before a question about these media; see `opening`. Without any, its `space` is left out."""
         frame, slots = self.frame, []
@@ -192,26 +201,49 @@ class Row:
     segments: list[int]
 
 
-def pack(sample: Sample, template: Template, media: Iterable[Slots] | None = None) -> Row:
-    """The sample's media once, then its turns, which do not see each other.
+def pack(sample: Sample, template: Template, media: Sequence[Sequence[Slots]] | None = None, last: bool = False) -> Row:
+    """The sample's media once, then its turns, which do not see each other unless they are chained.
 
-    `media` says how many slots each takes, where that is not what its kind usually does.
-    Raises `BadData` naming a sample in which nothing is supervised: no turns, or a turn without an answer.
+    `media` gives the pieces of each medium, where these are not one of the usual length. With `last`, only the last
+    turn is supervised. Raises `BadData` naming a sample in which nothing is: no turns, or a turn without an answer.
     """
     if not sample.turns or not all(turn.answer.strip() for turn in sample.turns):
         raise BadData(f"sample {sample.id}: no answer to learn from. Give every turn an answer, or leave it out")
-    shown = [medium.kind for medium in sample.media] if media is None else list(media)
-    ids, space = template.prefix(shown), "" if shown else template.space()
+    shown = [[medium.kind] for medium in sample.media] if media is None else list(media)
+    later = len(shown) - sum(turn.shows for turn in sample.turns)
+    first, rest = [piece for pieces in shown[:later] for piece in pieces], iter(shown[later:])
+    ids, space = template.begin(first, sample.system)
     start = len(ids)
     labels, positions, segments = [IGNORE_INDEX] * start, list(range(start)), [0] * start
     for number, turn in enumerate(sample.turns, 1):
-        question, answer = template.question(turn.question, space), template.answer(turn.answer)
-        ids += question + answer
-        labels += [IGNORE_INDEX] * len(question) + answer
-        length = len(question) + len(answer)
-        positions += range(start, start + length)
-        segments += [number] * length
+        own: list[int] = []
+        if sample.chained and number > 1:
+            pieces = [piece for medium in itertools.islice(rest, turn.shows) for piece in medium]
+            own = template.prefix(pieces, template.frame.then)
+            space = "" if pieces else template.space(template.frame.then)
+        own += template.question(turn.question, space, not sample.chained or number == len(sample.turns))
+        answer, length = template.answer(turn.answer), len(ids)
+        ids += own + answer
+        labels += [IGNORE_INDEX] * len(own)
+        labels += answer if not last or number == len(sample.turns) else [IGNORE_INDEX] * len(answer)
+        begin = length if sample.chained else start
+        positions += range(begin, begin + len(own) + len(answer))
+        segments += [1 if sample.chained else number] * (len(own) + len(answer))
     return Row(sample, ids, labels, positions, segments)
+
+
+def alone(sample: Sample) -> list[Sample]:
+    """Each turn by itself, as the last one: behind the media and, where turns are chained, the turns before it.
+
+    >>> some = Sample("s", (), (Turn("a", "b"), Turn("c", "d")), chained=True)
+    >>> [[turn.question for turn in one.turns] for one in alone(some)]
+    [['a'], ['a', 'c']]
+    """
+    if not sample.chained:
+        return [replace(sample, turns=(turn,)) for turn in sample.turns]
+    turns = sample.turns
+    left = [len(sample.media) - sum(turn.shows for turn in turns[number:]) for number in range(1, len(turns) + 1)]
+    return [replace(sample, media=sample.media[:count], turns=turns[: i + 1]) for i, count in enumerate(left)]
 
 
 def packs(model: Any) -> bool:

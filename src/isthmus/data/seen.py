@@ -20,12 +20,12 @@ class Seen:
         store: kind -> features [P, N, D] of pieces, each different one once (a piece is a medium or a part of it, such
             as a window of a long sound).
         valid: kind -> how many of a piece's own units are real [P], for kinds whose media differ in length.
-        rows: each sample's pieces in reading order.
+        rows: of each sample, the pieces of each medium in reading order.
     """
 
     store: dict[str, Tensor] = field(default_factory=dict)
     valid: dict[str, Tensor] = field(default_factory=dict)
-    rows: list[list[Piece]] = field(default_factory=list)
+    rows: list[list[list[Piece]]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -34,13 +34,21 @@ class Seen:
         """The same features for these samples, in this order, repeated ones too."""
         return Seen(self.store, self.valid, [self.rows[i] for i in samples])
 
+    def media(self, sample: int) -> list[list[tuple[str, int]]]:
+        """Of each medium of a sample, for each piece its kind and how many slots it takes (see `data.packing`)."""
+        return [[(kind, count) for kind, _, count in pieces] for pieces in self.rows[sample]]
+
     def slots(self, sample: int) -> list[tuple[str, int]]:
-        """Of each piece of a sample, its kind and how many slots it takes: what `data.packing` makes a prefix from."""
-        return [(kind, count) for kind, _, count in self.rows[sample]]
+        """The same of all pieces of a sample."""
+        return [piece for pieces in self.media(sample) for piece in pieces]
+
+    def first(self, counts: Iterable[int]) -> Seen:
+        """Of each sample only so many of its media."""
+        return Seen(self.store, self.valid, [own[:count] for own, count in zip(self.rows, counts, strict=True)])
 
     def places(self, kind: str) -> tuple[list[int], list[int]]:
         """Of every piece of one kind in reading order: the row of its features, and the number of its sample."""
-        found = [(row, i) for i, pieces in enumerate(self.rows) for its, row, _ in pieces if its == kind]
+        found = [(row, i) for i, media in enumerate(self.rows) for own in media for its, row, _ in own if its == kind]
         return [row for row, _ in found], [i for _, i in found]
 
     def features(self, kind: str) -> tuple[Tensor, Tensor | None]:
@@ -56,7 +64,7 @@ class Seen:
     @property
     def kinds(self) -> list[str]:
         """The kinds of media that these samples have."""
-        return list(dict.fromkeys(kind for pieces in self.rows for kind, _, _ in pieces))
+        return list(dict.fromkeys(kind for media in self.rows for pieces in media for kind, _, _ in pieces))
 
     def inputs(self) -> dict[str, Any]:
         """What a composed model's `forward`, `hidden` and `generate` take for these samples."""
@@ -67,7 +75,7 @@ class Seen:
     @classmethod
     def of(cls, kind: str, features_BND: Tensor, slots: int) -> Seen:
         """One piece of one kind a sample, none of them padded."""
-        return cls({kind: features_BND}, {}, [[(kind, row, slots)] for row in range(len(features_BND))])
+        return cls({kind: features_BND}, {}, [[[(kind, row, slots)]] for row in range(len(features_BND))])
 
     @classmethod
     def joined(cls, some: Sequence[Seen]) -> Seen:
@@ -76,10 +84,13 @@ class Seen:
             return some[0]
         store: dict[str, list[Tensor]] = {}
         valid: dict[str, list[Tensor]] = {}
-        rows: list[list[Piece]] = []
+        rows: list[list[list[Piece]]] = []
         for seen in some:
             before = {kind: sum(map(len, store.get(kind, []))) for kind in seen.store}
-            rows += [[(kind, before[kind] + row, count) for kind, row, count in pieces] for pieces in seen.rows]
+            rows += [
+                [[(kind, before[kind] + row, count) for kind, row, count in pieces] for pieces in media]
+                for media in seen.rows
+            ]
             for kinds, mine in ((store, seen.store), (valid, seen.valid)):
                 for kind, tensor in mine.items():
                     kinds.setdefault(kind, []).append(tensor)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from isthmus.data.packing import Row, collate, pack, packs
+from isthmus.data.packing import Row, alone, collate, pack, packs
 from isthmus.data.seen import Seen
 from isthmus.errors import BadRecipe
 from isthmus.evaluate.scoring import Answer
@@ -49,7 +49,8 @@ def ask(
     The questions of `swapped` samples (all, if None) are asked twice: with their media, and with those of another
     sample of the same kinds, which shows how much could be answered without looking.
     """
-    asked = [replace(s, turns=tuple(t for t in s.turns if not kinds or t.kind in kinds)) for s in samples]
+    asked = [alone(s)[0] if s.chained else s for s in samples]  # of a conversation, its first question
+    asked = [replace(s, turns=tuple(t for t in s.turns if not kinds or t.kind in kinds)) for s in asked]
     asked = [sample for sample in asked if sample.turns]
     if not asked:
         raise BadRecipe(f"{benchmark}: no question of the kinds {', '.join(kinds or ())} in its samples")
@@ -109,16 +110,17 @@ def _answers(run: Run, asked: Sequence[Sample], seen: Seen, note: str) -> list[s
             if not packs(run.model):
                 right = [False] * len(turns)  # all are generated
                 break
-            places = range(start, min(start + ROWS, len(asked)))
-            rows = [pack(asked[place], run.processor.template, seen.slots(place)) for place in places]
-            right += (some := _likeliest(run, rows, seen[places]))
+            several = range(start, min(start + ROWS, len(asked)))
+            rows = [pack(asked[place], run.processor.template, seen.media(place)) for place in several]
+            right += (some := _likeliest(run, rows, seen[several]))
             bar.update(task, advance=sum(some))
         said = [turn.answer for _, turn in turns]
         wrong = [place for place, agrees in enumerate(right) if not agrees]
         wrong.sort(key=lambda place: (turns[place][1].kind, len(turns[place][1].question)))
         for batch in (wrong[i : i + BATCH] for i in range(0, len(wrong), BATCH)):
             questions = [turns[place][1].question for place in batch]
-            texts = answer_batch(run, questions, seen[[turns[place][0] for place in batch]])
+            places = [turns[place][0] for place in batch]
+            texts = answer_batch(run, questions, seen[places], [asked[place].system for place in places])
             for place, text in zip(batch, texts, strict=True):
                 said[place] = text
             bar.update(task, advance=len(batch))
@@ -140,10 +142,11 @@ def _likeliest(run: Run, rows: Sequence[Row], shown: Seen) -> list[bool]:
     return [bool(own.all()) for own in agrees_S.split(lengths)]
 
 
-def answer_batch(run: Run, questions: Sequence[str], seen: Seen) -> list[str]:
-    """Greedy answers to one question about what each sample shows."""
+def answer_batch(run: Run, questions: Sequence[str], seen: Seen, systems: Sequence[str] = ()) -> list[str]:
+    """Greedy answers to one question about what each sample shows, after its system message, if there is one."""
     template = run.processor.template
-    rows = [template.prefix(seen.slots(i)) + template.question(question) for i, question in enumerate(questions)]
+    begun = [template.begin(seen.slots(i), own) for i, own in enumerate(systems or [""] * len(questions))]
+    rows = [own + template.question(text, space) for (own, space), text in zip(begun, questions, strict=True)]
     length = max(map(len, rows))
     ids = torch.tensor([[0] * (length - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])

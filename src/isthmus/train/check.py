@@ -72,7 +72,7 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     with torch.no_grad():
         seen = (encode if adapted else features)(run, batch)
     learns = learns_to_see(stage)
-    rows = [pack(sample, run.processor.template, seen.slots(place)) for place, sample in enumerate(batch)]
+    rows = [pack(sample, run.processor.template, seen.media(place)) for place, sample in enumerate(batch)]
     _say(console, "merge", _merged(run, rows, seen))
     goal = objective(run, stage, mixture.samples, lambda count: seen)
     model.train()

@@ -169,7 +169,9 @@ def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
     valid, each = inputs.get("valid", {}), iter(slots)
     store = {kind: run.model.encode(kind, raw, valid.get(kind)) for kind, raw in inputs.get("media", {}).items()}
     row = {kind: itertools.count() for kind in store}
-    rows = [[(kind, next(row[kind]), count) for _ in sample.media for kind, count in next(each)] for sample in samples]
+    rows = [
+        [[(kind, next(row[kind]), count) for kind, count in next(each)] for _ in sample.media] for sample in samples
+    ]
     return Seen(store, valid, rows)
 
 
@@ -195,7 +197,7 @@ def features(run: Run, samples: Sequence[Sample], note: str = "features", consol
         valid |= {} if lengths is None else {kind: lengths}
         slots = run.processor.counts(kind, len(store[kind]), lengths)
         rows[kind] = iter([[(kind, row, slots[row]) for row in some] for some in pieces])
-    each = [[piece for medium in sample.media for piece in next(rows[medium.kind])] for sample in samples]
+    each = [[next(rows[medium.kind]) for medium in sample.media] for sample in samples]
     return Seen(store, valid, each)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from isthmus.data.packing import collate, pack, packs, read_and_answer
+from isthmus.data.packing import alone, collate, pack, packs, read_and_answer
 from isthmus.data.seen import Seen
 from isthmus.errors import BadData
 from isthmus.types import Sample
@@ -34,12 +33,15 @@ class Objective:
 
     def __call__(self, samples: Sequence[Sample], seen: Seen) -> tuple[Tensor, int]:
         """The loss, and how many tokens the rows hold (media and text, without padding)."""
-        if not packs(self.model):
+        if packs(self.model):
+            rows = [pack(sample, self.template, seen.media(place)) for place, sample in enumerate(samples)]
+        else:
             seen = seen[[place for place, sample in enumerate(samples) for _ in sample.turns]]
-            samples = [replace(s, turns=(turn,)) for s in samples for turn in s.turns]
-        rows = [pack(sample, self.template, seen.slots(place)) for place, sample in enumerate(samples)]
+            samples = [one for sample in samples for one in alone(sample)]
+            seen = seen.first(len(sample.media) for sample in samples)
+            rows = [pack(one, self.template, seen.media(place), last=True) for place, one in enumerate(samples)]
         batch = read_and_answer(rows) if self.model.config.is_encoder_decoder else collate(rows, pad=0)
-        texts = self.texts((kind, s.turns[0].question) for i, s in enumerate(samples) for kind, _ in seen.slots(i))
+        texts = self.texts((kind, s.turns[-1].question) for i, s in enumerate(samples) for kind, _ in seen.slots(i))
         loss = self.model(use_cache=False, **batch, **seen.inputs(), **texts).loss
         return loss, sum(len(row.ids) for row in rows)
 
