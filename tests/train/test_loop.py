@@ -18,7 +18,7 @@ from isthmus.data.seen import Seen
 from isthmus.errors import BadCheckpoint, BadRecipe, Interrupted, IsthmusError
 from isthmus.train import loop, state
 from isthmus.train.mixture import Mixture
-from isthmus.train.order import Order
+from isthmus.train.order import Order, Weighted, order
 from isthmus.train.recipe import Mix, Stage
 from isthmus.train.state import Progressed
 from isthmus.types import Image, Sample, Turn
@@ -216,3 +216,36 @@ def test_damaged_states_are_refused(tmp_path: Path, damage: str) -> None:
         toy.weight = torch.nn.Parameter(torch.zeros(7))
     with pytest.raises(BadCheckpoint, match="start"):
         state.restore(folder, [toy.weight], optimizer)
+
+
+def test_data_sets_have_their_shares() -> None:
+    sizes, weights = [5, 1000, 50], [1.0, 2.0, 0.5]
+    lengths = list(range(sum(sizes)))
+
+    def plan() -> Weighted:
+        return Weighted(lengths, 8, "0", sizes, weights)
+
+    steps = [plan()[step] for step in (0, 40, 41, 7)]
+    first = plan()
+    drawn = [first[step] for step in range(160)]
+    assert steps == [drawn[step] for step in (0, 40, 41, 7)]  # whatever was asked before: a resumed run goes on
+    assert all(len(batch) == 8 for batch in drawn)
+    flat = [index for batch in drawn for index in batch]
+    own = [[index for index in flat if start <= index < end] for start, end in ((0, 5), (5, 1005), (1005, 1055))]
+    shares = [len(some) / len(flat) for some in own]
+    assert shares == pytest.approx([weight / sum(weights) for weight in weights], abs=0.01)
+    for some, size in zip(own, sizes, strict=True):  # each comes once before one comes again
+        counts = {index: some.count(index) for index in some}
+        assert len(counts) == min(size, len(some))
+        assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_a_temperature_evens_the_shares() -> None:
+    mixes = [Mix()] * 10 + [Mix()] * 1000
+    samples = [Sample(f"s{i}", (), (Turn("?", "a"),)) for i in range(1010)]
+    mixture = Mixture(samples, mixes)
+    stage = Stage(name="toy", train={"llm": 1.0}, data={"x": Mix()}, steps=1, batch=10, temperature=2.0)
+    batches = order(mixture, stage, 0)
+    drawn = [index for step in range(320) for index in batches[step]]
+    assert sum(index < 10 for index in drawn) / len(drawn) == pytest.approx(10**0.5 / (10**0.5 + 1000**0.5), abs=0.01)
+    assert isinstance(order(mixture, stage.model_copy(update={"temperature": None}), 0), Order)

@@ -89,8 +89,13 @@ def test_shipped_recipes_are_good(name: str) -> None:
         ("image.connector: 1", "image.conector: 1", 7, "Did you mean 'image.connector'? Known: llm, image.connector"),
         ("image.connector: 1", "image.eye: 1", 7, "no part that can be trained 'image.eye'"),
         ("1e-3}", "{lora: 4, lr: 1e-3}}", 7, "a connector is trained whole"),
-        ("emoji-captions: {", "emoji-caption: {", 9, "no data set or folder 'emoji-caption'. Did you mean"),
-        ("count: 8", "cuont: 8", 9, "no key 'cuont'. Did you mean 'count'? Known: count, turns, first, options"),
+        ("emoji-captions: {", "emoji-caption: {", 9, "no data set, file or folder 'emoji-caption'. Did you mean"),
+        (
+            "count: 8",
+            "cuont: 8",
+            9,
+            "no key 'cuont'. Did you mean 'count'? Known: count, weight, turns, first, options",
+        ),
         ("count: 8, ", "", 9, "say how many samples with `count`"),
         (
             "concepts: 9",

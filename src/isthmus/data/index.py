@@ -61,11 +61,17 @@ class Index(Sequence[Sample]):
         start, end = self.offsets[place % len(self)], self.offsets[place % len(self) + 1]
         return _sample(json.loads(self._lines[start:end]), self.folder)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Index) and (self.folder, self.digest) == (other.folder, other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.folder)
+
     def __reduce__(self) -> Any:
         return Index, (self.folder,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chosen(Sequence[Sample]):
     """Some samples of a sequence, read when they are asked for."""
 
@@ -79,6 +85,12 @@ class Chosen(Sequence[Sample]):
         if isinstance(place, slice):
             return [self.samples[i] for i in self.places[place]]
         return self.samples[int(self.places[place])]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Chosen) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.samples)
 
     @property
     def lengths(self) -> Any:

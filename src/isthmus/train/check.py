@@ -18,7 +18,7 @@ from isthmus.errors import MergeError
 from isthmus.model import describe
 from isthmus.train.loop import all_learn
 from isthmus.train.mixture import Mixture, read_data
-from isthmus.train.order import Order
+from isthmus.train.order import order
 from isthmus.train.recipe import Mix, Recipe, Stage
 from isthmus.train.run import Run, composed, encode, features, group, learns_to_see, objective
 from isthmus.types import IGNORE_INDEX
@@ -64,9 +64,9 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     trained = {part["name"]: sum(weight.numel() for weight in part["params"]) for part in groups}
     rates = {part["name"]: part["lr"] for part in groups}
     _say(console, "trains", "; ".join(f"{name}: {n:,} parameters at {rates[name]:g}" for name, n in trained.items()))
-    order, lengths = Order(mixture.lengths, stage.batch, f"{seed}/{stage.name}"), mixture.lengths
+    batches, lengths = order(mixture, stage, seed), mixture.lengths
     epoch = range(-(-len(lengths) // stage.batch))
-    largest = max((order[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
+    largest = max((batches[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
     batch = mixture.pick(largest, random.Random(seed))
     adapted = {*model.config.adapters, *model.config.trained} - {"llm"}  # by this stage or before: not to be kept
     with torch.no_grad():

@@ -23,7 +23,7 @@ from isthmus.errors import BadRecipe, Interrupted
 from isthmus.model import encoding
 from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, stage_samples
-from isthmus.train.order import Order
+from isthmus.train.order import order
 from isthmus.train.recipe import Recipe, Stage
 from isthmus.train.run import Run, composed, encode, features, group, learns_to_see, objective
 from isthmus.types import Sample
@@ -100,8 +100,8 @@ def step_flops(goal: Any, mixture: Mixture, stage: Stage, seed: int) -> int:
     torch's counter does not know the fused one on every device.
     """
     lengths = mixture.lengths
-    order = Order(lengths, stage.batch, f"{seed}/{stage.name}")
-    epoch = [order[place] for place in range(-(-len(lengths) // stage.batch))]
+    batches = order(mixture, stage, seed)
+    epoch = [batches[place] for place in range(-(-len(lengths) // stage.batch))]
     batch = sorted(epoch, key=lambda some: sum(lengths[i] for i in some))[len(epoch) // 2]
     known = {torch.ops.aten.addmm_: _product}  # in place, as the fused adapter adds
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=known) as counter:

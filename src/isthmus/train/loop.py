@@ -21,7 +21,7 @@ from torch import Tensor
 from isthmus.errors import BadCheckpoint, BadRecipe, Interrupted, IsthmusError
 from isthmus.train import state
 from isthmus.train.mixture import Mixture
-from isthmus.train.order import Order
+from isthmus.train.order import order
 from isthmus.train.recipe import Stage
 from isthmus.train.state import Progressed
 
@@ -66,7 +66,7 @@ def run_stage(
     peaks = [group["lr"] for group in groups]
     done = state.restore(folder, trained, optimizer) if resume else Progressed()
     _same_data(done, mixture, parts, folder)
-    order = Order(mixture.lengths, stage.batch, f"{seed}/{stage.name}")
+    batches = order(mixture, stage, seed)
     started, saved, bad = time.monotonic() - done.seconds, time.monotonic(), 0
     with _bar(console) as bar, _ctrl_c() as stopping:
         task = bar.add_task(stage.name, total=stage.steps, completed=done.step, note="")
@@ -76,7 +76,7 @@ def run_stage(
             rng = random.Random(f"{seed}/{stage.name}/{done.place}")
             torch.manual_seed(rng.getrandbits(63))  # dropout, where an LLM has it
             tick = time.monotonic()
-            samples, features = mixture.batch(order[done.place], rng)
+            samples, features = mixture.batch(batches[done.place], rng)
             loss, tokens = objective(samples, features)
             value = loss.item()
             finite = math.isfinite(value) and _update(loss, optimizer, trained, stage.clip)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import hashlib
+import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -33,15 +36,28 @@ class Mixture:
     batch's media in every step, and gradients reach the encoder through what it returns.
     """
 
-    samples: list[Sample]
+    samples: Sequence[Sample]
     mixes: list[Mix]
     features: Seen | None = None
     encode: Callable[[Sequence[Sample], bool], Seen] | None = None  # samples, whether the encoder learns from them
 
     @property
     def lengths(self) -> list[int]:
-        """What a sample costs, roughly: its turns. Samples of like length share a batch."""
-        return [min(len(s.turns), m.turns or len(s.turns)) for s, m in zip(self.samples, self.mixes, strict=True)]
+        """What a sample costs, roughly: its turns, and what an index of files knows of their length.
+
+        Samples of like length share a batch.
+        """
+        found: list[int] = []
+        for own in _sets(self.samples):
+            known = getattr(own, "lengths", None)
+            found += [len(sample.turns) for sample in own] if known is None else known.tolist()
+        return [min(length, mix.turns or length) for length, mix in zip(found, self.mixes, strict=True)]
+
+    @property
+    def spans(self) -> list[tuple[Mix, int]]:
+        """Each data set's `Mix`, and how many samples it has."""
+        groups = ((next(same), 1 + sum(1 for _ in same)) for _, same in itertools.groupby(self.mixes, key=id))
+        return [(mix, count) for mix, count in groups]
 
     @property
     def digest(self) -> str:
@@ -50,7 +66,10 @@ class Mixture:
         Features tell of media, preprocessing and encoder alike, and cost a tenth of a second for 1,800 pictures.
         Without them, the media themselves stand for these, or what describes a made one in full.
         """
-        facts = [(sample.id, sample.turns) for sample in self.samples]
+        facts = [
+            getattr(own, "digest", None) or [(s.id, s.turns, s.chained, s.system) for s in own]
+            for own in _sets(self.samples)
+        ]
         if self.features is None:
             media = [_stands_for(medium) for sample in self.samples for medium in sample.media]
             return hashlib.sha256(repr((facts, media)).encode()).hexdigest()
@@ -90,26 +109,52 @@ def _stands_for(medium: Medium) -> str | bytes:
 
 
 def pick(sample: Sample, turns: int, first: bool, rng: random.Random) -> Sample:
-    """The sample with `turns` of its turns (0: all), drawn anew for every step; `first` always keeps the first one."""
+    """The sample with `turns` of its turns (0: all), drawn anew for every step; `first` always keeps the first one.
+
+    A conversation, whose turns are chained, is taken whole.
+    """
     chosen = list(sample.turns)
-    if turns and turns < len(chosen):
+    if turns and turns < len(chosen) and not sample.chained:
         kept = chosen[:1] if first else []
         chosen = kept + rng.sample(chosen[len(kept) :], turns - len(kept))
-    return Sample(sample.id, sample.media, tuple(chosen))
+    return dataclasses.replace(sample, turns=tuple(chosen))
 
 
-def stage_samples(stage: Stage, seed: int) -> tuple[list[Sample], list[Mix]]:
+class Joined(Sequence[Sample]):
+    """The samples of several data sets one after another; those of files are read when they are asked for."""
+
+    def __init__(self, sets: Sequence[Sequence[Sample]]) -> None:
+        self.sets = list(sets)
+        self._ends = list(itertools.accumulate(map(len, self.sets)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        place %= len(self)
+        own = bisect.bisect_right(self._ends, place)
+        return self.sets[own][place - (self._ends[own - 1] if own else 0)]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Joined) and self.sets == other.sets
+
+
+def _sets(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
+    return samples.sets if isinstance(samples, Joined) else [samples]
+
+
+def stage_samples(stage: Stage, seed: int) -> tuple[Sequence[Sample], list[Mix]]:
     """The samples of every data set of a stage, and the `Mix` that each belongs to."""
-    samples: list[Sample] = []
-    mixes: list[Mix] = []
-    for name, mix in stage.data.items():
-        some = load_split(name, "train", mix.count, mix.options, seed)
-        samples += some
-        mixes += [mix] * len(some)
-    return samples, mixes
+    sets = [load_split(name, "train", mix.count, mix.options, seed) for name, mix in stage.data.items()]
+    mixes = [mix for mix, some in zip(stage.data.values(), sets, strict=True) for _ in some]
+    return Joined(sets), mixes
 
 
-def read_data(recipe: Recipe) -> list[tuple[list[Sample], list[Mix]]]:
+def read_data(recipe: Recipe) -> list[tuple[Sequence[Sample], list[Mix]]]:
     """The samples of every stage, as `stage_samples` gives them; those of the benchmarks are tried too.
 
     Raises `BadRecipe` and `BadData` for whatever would stop the run at its start, such as media that the model does not

@@ -129,9 +129,14 @@ How = Annotated[
 
 
 class Mix(Strict):
-    """How much of a data set a stage takes: samples, and turns of each sample that a step shows (0: all)."""
+    """How much of a data set a stage takes: samples, and turns of each sample that a step shows (0: all).
+
+    `weight` is its share of what the steps show beside the other sets' weights; without any, every sample of every set
+    comes once an epoch.
+    """
 
     count: int | None = Field(default=None, gt=0)
+    weight: Positive | None = None
     turns: int = Field(default=0, ge=0)
     first: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
@@ -141,7 +146,8 @@ class Stage(Strict):
     """One stage: what is trained at which rate, on what, for how long.
 
     `train` maps a part to its learning rate, or to a LoRA adapter. `options` are the objective's own. `steps` decides;
-    `minutes` is a ceiling.
+    `minutes` is a ceiling. With a `temperature` T, a data set of n samples has the weight n^(1/T): 1 is by size, and
+    the higher it is, the more alike are the shares.
     """
 
     name: Name
@@ -152,6 +158,7 @@ class Stage(Strict):
     steps: int = Field(gt=0)
     minutes: Positive | None = None
     batch: int = Field(default=4, gt=0)
+    temperature: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     warmup: int = Field(default=20, ge=0)
     clip: Positive = 1.0
 
@@ -258,6 +265,12 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
                 yield (*here, "train", where), miss("part that can be trained", where, recipe.model.trainable)
             elif where.endswith("connector") and isinstance(how, Lora):
                 yield (*here, "train", where), "a connector is trained whole: give its learning rate"
+        given = [name for name, mix in stage.data.items() if mix.weight is not None]
+        if given and stage.temperature is not None:
+            yield (*here, "temperature"), "data sets have a weight or the stage a temperature, not both"
+        elif 0 < len(given) < len(stage.data):
+            without = next(name for name in stage.data if name not in given)
+            yield (*here, "data", without), f"has no weight, and {given[0]} has one. Give every data set one, or none"
         for name, mix in stage.data.items():
             for place, what in sources.problems(name, "train", mix.count, mix.options):
                 yield (*here, "data", name, *place), what
