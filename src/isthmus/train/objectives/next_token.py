@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from isthmus.data.packing import alone, collate, pack, packs, read_and_answer
+from isthmus.data.packing import Row, alone, collate, pack, packs, read_and_answer
 from isthmus.data.seen import Seen
 from isthmus.errors import BadData
+from isthmus.model import blocks
 from isthmus.types import Sample
 
 ABOUT = "the LLM's own loss on the answers"
@@ -23,6 +24,7 @@ class Objective:
 
     def __init__(self, model: Any, processor: Any, samples: Sequence[Sample], some: Callable[[int], Seen]) -> None:
         self.model, self.template, self.texts = model, processor.template, processor.texts
+        self.flat = packs(model) and blocks.enable(model)
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         for sample in samples:
             characters = max(len(f"{turn.question}{turn.answer}".encode()) for turn in sample.turns)
@@ -40,10 +42,16 @@ class Objective:
             samples = [one for sample in samples for one in alone(sample)]
             seen = seen.first(len(sample.media) for sample in samples)
             rows = [pack(one, self.template, seen.media(place), last=True) for place, one in enumerate(samples)]
-        batch = read_and_answer(rows) if self.model.config.is_encoder_decoder else collate(rows, pad=0)
+        batch = self._batch(rows)
         texts = self.texts((kind, s.turns[-1].question) for i, s in enumerate(samples) for kind, _ in seen.slots(i))
         loss = self.model(use_cache=False, **batch, **seen.inputs(), **texts).loss
         return loss, sum(len(row.ids) for row in rows)
 
+    def _batch(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        if self.model.config.is_encoder_decoder:
+            return read_and_answer(rows)
+        return blocks.flat(rows) if self.flat else collate(rows, pad=0)
+
     def finish(self) -> None:
-        """Nothing is left to do after the last step."""
+        """After the last step, the LLM's attention is its own again."""
+        blocks.disable(self.model)
