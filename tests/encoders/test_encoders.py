@@ -24,6 +24,7 @@ from isthmus.registry import find, names
 NAMES = names("isthmus.encoders")
 KINDS = ("image", "audio", "video", "points", "series")
 CASES = [(name, make) for name in NAMES for make in TINY[name].makes]  # a new encoder needs its place in TINY
+SPARING = [case for case in CASES if hasattr(find("isthmus.encoders", case[0]), "UNUSED")]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1].__name__}")
@@ -144,6 +145,21 @@ def test_a_missing_weight_is_an_error_and_not_a_random_number(case: tuple[Any, T
     save_file({name: tensor for name, tensor in tensors.items() if name != gone}, folder / "model.safetensors")
     with pytest.raises(PartUnavailable, match="1 of its weights are missing"):
         module.load(folder)
+
+
+@pytest.mark.parametrize("case", SPARING, indirect=True, ids=lambda case: f"{case[0]}-{case[1].__name__}")
+def test_a_weight_that_features_do_not_use_may_be_missing(case: tuple[Any, Tiny, Any, Path]) -> None:
+    """As in the released Wav2Vec2, which has nothing to mask spans with; it is zeros then, and nothing else is."""
+    module, tiny, model, folder = case
+    whole, file = module.load(folder).state_dict(), folder / "model.safetensors"
+    tensors = load_file(file)
+    save_file({name: tensor for name, tensor in tensors.items() if not name.endswith(module.UNUSED)}, file)
+    encoder = module.load(folder).eval()
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, torch.zeros_like(tensor) if name in module.UNUSED else whole[name]), name
+    some = tiny.media(2, tiny.sizes[0])
+    with torch.no_grad():
+        torch.testing.assert_close(module.encode(encoder, some), tiny.wanted(model, some), atol=1e-5, rtol=1e-5)
 
 
 def test_a_cut_or_ill_fitting_file_is_named(case: tuple[Any, Tiny, Any, Path]) -> None:

@@ -23,7 +23,7 @@ UNUSED = ("post_layernorm.weight", "post_layernorm.bias")  # for the pooled outp
 
 def load(folder: Path) -> Any:
     """The vision half of the CLIP in `folder` (either a whole CLIP or its vision model), without its last layer."""
-    model = pretrained(CLIPVisionModel, folder)
+    model = pretrained(CLIPVisionModel, folder, unused=UNUSED)
     model.config.num_hidden_layers -= 1
     del model.encoder.layers[-1]
     return model

@@ -21,7 +21,7 @@ UNUSED = ("post_layernorm.weight", "post_layernorm.bias")  # for the pooled outp
 
 def load(folder: Path) -> Any:
     """The vision half of the CLIP in `folder` (either a whole CLIP or its vision model)."""
-    return pretrained(CLIPVisionModel, folder)
+    return pretrained(CLIPVisionModel, folder, unused=UNUSED)
 
 
 def grid(config: Any, size: int) -> tuple[int, ...]:

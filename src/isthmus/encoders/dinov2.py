@@ -24,7 +24,8 @@ UNUSED = ("embeddings.mask_token",)  # for pretraining
 
 def load(folder: Path) -> Any:
     """The DINOv2 in `folder`, also from under a classifier's head."""
-    return _pictures.one_of({"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}, folder)
+    classes = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
+    return _pictures.one_of(classes, folder, UNUSED)
 
 
 grid = _pictures.square

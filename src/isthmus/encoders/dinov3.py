@@ -25,7 +25,7 @@ UNUSED = ("embeddings.mask_token",)  # for pretraining
 
 def load(folder: Path) -> Any:
     """The DINOv3 ViT in `folder`."""
-    return pretrained(DINOv3ViTModel, folder)
+    return pretrained(DINOv3ViTModel, folder, unused=UNUSED)
 
 
 grid = _pictures.square

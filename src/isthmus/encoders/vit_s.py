@@ -22,7 +22,7 @@ UNUSED = ("embeddings.mask_token",)  # for pretraining
 
 def load(folder: Path) -> Any:
     """The encoder whose weights lie in `folder`."""
-    return pretrained(Dinov2Model, folder)
+    return pretrained(Dinov2Model, folder, unused=UNUSED)
 
 
 def grid(config: Any, size: int) -> tuple[int, ...]:

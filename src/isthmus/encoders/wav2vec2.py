@@ -33,7 +33,7 @@ UNUSED = ("masked_spec_embed",)  # what spans are masked with while it is traine
 
 def load(folder: Path) -> Any:
     """The Wav2Vec2 in `folder`, also from under a head; an adapter is left out."""
-    model = pretrained(Wav2Vec2Model, folder)
+    model = pretrained(Wav2Vec2Model, folder, unused=UNUSED)
     model.adapter, model.config.add_adapter = None, False
     return model
 
