@@ -245,7 +245,7 @@ def compare(
     ] = "linear,mlp,qformer,resampler,gated-cross-attention,visual-expert",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each connector.")] = 3,
     budget: Annotated[str, typer.Option(help="Of a run: steps (the recipe's), minutes=M or flops=F.")] = "steps",
-    swapped: Annotated[bool, typer.Option(help="Ask again with another picture, as the recipe says.")] = True,
+    swapped: Annotated[bool, typer.Option(help="Ask again with another medium, as the recipe says.")] = True,
     out: Annotated[Path | None, typer.Option(help="The folder; runs/compare-NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on; with more connectors or seeds if given.")] = False,
 ) -> None:
@@ -291,7 +291,7 @@ def evaluate(
     answers: Annotated[Path | None, typer.Option(help="Write every answer here, as JSON lines.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a model the questions of a recipe's benchmarks, beside two baselines: the majority answer, a swapped image.
+    """Ask a model the questions of a recipe's benchmarks, beside two baselines: the majority answer, a swapped medium.
 
     \b
     Examples:

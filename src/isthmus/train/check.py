@@ -21,7 +21,7 @@ from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.order import Order
 from isthmus.train.recipe import Mix, Recipe, Stage
 from isthmus.train.run import Run, composed, encode, features, group, learns_to_see, objective
-from isthmus.types import IGNORE_INDEX
+from isthmus.types import IGNORE_INDEX, Sample
 
 LIBRARIES = 0.45e9  # bytes: Python with torch and transformers, measured
 NAMES = {"image": "images", "audio": "sounds", "video": "clips", "points": "clouds"}  # pieces of a kind
@@ -69,8 +69,7 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     largest = max((order[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
     batch = mixture.pick(largest, random.Random(seed))
     adapted = {*model.config.adapters, *model.config.trained} - {"llm"}  # by this stage or before: not to be kept
-    with torch.no_grad():
-        seen = (encode if adapted else features)(run, batch)
+    seen = _see(run, batch, adapted)
     learns = learns_to_see(stage)
     rows = [pack(sample, run.processor.template, seen.slots(place)) for place, sample in enumerate(batch)]
     _say(console, "merge", _merged(run, rows, seen))
@@ -82,7 +81,8 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     gradients = iter(reached)
     all_learn(stage, {part["name"]: [next(gradients) for _ in part["params"]] for part in groups})
     if tokens == sum(len(row.ids) for row in rows):  # the objective reads these rows
-        console.print(marked(rows[0], run.processor.template), soft_wrap=True)
+        for row in (rows[0], *_of_other_kinds(run, rows, mixture, adapted)):
+            console.print(marked(row, run.processor.template), soft_wrap=True)
         _say(console, "tokens", f"{tokens:,} a step at most, {_supervised(rows):,} of them supervised")
     else:
         _say(console, "tokens", f"{tokens:,} soft tokens a step; no text goes through the LLM")
@@ -95,6 +95,19 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     facts |= {"backward": BACKWARD * facts["activations"], "features": stored, "libraries": LIBRARIES}
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in facts.items())
     _say(console, "memory", f"about {sum(facts.values()) / 1e9:.1f} GB ({parts})")
+
+
+def _of_other_kinds(run: Run, rows: Sequence[Row], mixture: Mixture, adapted: set[str]) -> Iterator[Row]:
+    """A row for each kind of media that the first of `rows` does not show: one of these, or else another sample's."""
+    met = {medium.kind for medium in rows[0].sample.media}
+    for number, sample in enumerate((*(row.sample for row in rows), *mixture.samples)):
+        if not met.issuperset(kinds := {medium.kind for medium in sample.media}):
+            met |= kinds
+            if number < len(rows):
+                yield rows[number]
+            else:
+                (some,) = mixture.pick([number - len(rows)], random.Random(0))
+                yield pack(some, run.processor.template, _see(run, [some], adapted).slots(0))
 
 
 def marked(row: Row, template: Template) -> Text:
@@ -158,6 +171,11 @@ def activations(model: Any) -> Iterator[dict[int, int]]:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         yield kept
+
+
+@torch.no_grad()
+def _see(run: Run, samples: Sequence[Sample], adapted: set[str]) -> Seen:
+    return (encode if adapted else features)(run, samples)
 
 
 def _supervised(rows: Sequence[Row]) -> int:
