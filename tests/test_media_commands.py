@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 import tiny_media
+import torch
 import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
 from isthmus import cli, compare, compare_run
+from isthmus.chat import Chat
 from isthmus.evaluate.report import Curve, write_report
 from isthmus.evaluate.scoring import Answer, about, table
+from isthmus.media import load
 from isthmus.model import compose, save_full
-from isthmus.types import KINDS
+from isthmus.model import load as load_model
+from isthmus.types import KINDS, Message
 
 FILES = dict(zip(KINDS, ("0.png", "6.wav", "12.mp4", "18.obj", "24.csv"), strict=True))
 
@@ -106,3 +110,50 @@ def test_a_question_about_any_medium(kind: str, senses: Path) -> None:
     assert reply.keys() == {"answer", "tokens", "seconds"}
     shown = "".join(char for char in reply["answer"] if char.isprintable() or char == "\n")
     assert run("chat", *given).strip() == shown.strip()
+
+
+def test_media_keep_the_order_in_which_they_were_typed(senses: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["audio", "image", "series", "audio", "video"]
+    asked: list[str] = []
+
+    def once(model: Any, processor: Any, media: Any, *_: Any) -> None:
+        asked.extend(medium.kind for medium in media)
+
+    monkeypatch.setattr("isthmus.chat.once", once)
+    given = [part for kind in typed for part in (f"--{kind}", str(senses / "media" / FILES[kind]))]
+    run("chat", "--model", str(senses / "model"), *given, "what are these ?")
+    assert asked == typed
+
+
+def test_a_medium_is_decoded_once(senses: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many turns look at it."""
+    decoded: list[str] = []
+
+    def counted(medium: Any) -> Any:
+        decoded.append(medium.kind)
+        return load(medium)
+
+    monkeypatch.setattr("isthmus.model.processor.load", counted)
+    chat = Chat(*load_model(senses / "model"))
+    for kind in KINDS:
+        chat.show(KINDS[kind](senses / "media" / FILES[kind]))
+    chat.ask("what are these ?")
+    chat.ask("is it red ?")
+    assert decoded == list(KINDS)
+
+
+def test_what_is_kept_of_a_medium_is_what_was_decoded(senses: Path) -> None:
+    model, processor = load_model(senses / "model")
+    chat, media = Chat(model, processor), [KINDS[kind](senses / "media" / FILES[kind]) for kind in KINDS]
+    for medium in media:
+        chat.show(medium)
+    kept = processor.encode([[Message("user", "what ?", tuple(chat.waiting))]])
+    again = processor.encode([[Message("user", "what ?", tuple(media))]])
+    assert kept["input_ids"].tolist() == again["input_ids"].tolist()
+    torch.testing.assert_close(kept["media"], again["media"], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_broken_video_is_known_before_the_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"nothing")
+    done = CliRunner().invoke(cli.app, ["chat", "--model", "nowhere", "--video", str(tmp_path / "a.mp4"), "What?"])
+    assert "a.mp4" in str(done.exception)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperCommand
 
 import isthmus
 from isthmus.command import command
@@ -77,8 +78,22 @@ def demo(
     whole.run(data, out, resume, Console())
 
 
-@app.command()
+class InOrder(TyperCommand):
+    """A command that keeps, as `ctx.meta["order"]`, the names of its options as they were typed.
+
+    An option's own values come in order, those of several options do not: `--audio a --image b --audio c`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Once more than usual, for the order."""
+        *_, order = self.make_parser(ctx).parse_args(list(args))
+        ctx.meta["order"] = [option.name for option in order]
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=InOrder)
 def chat(
+    context: typer.Context,
     question: Annotated[str | None, typer.Argument(help="Without it, a conversation opens.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="A picture; may be given several times.")] = None,
     audio: Annotated[list[str] | None, typer.Option(help="A sound, for a model that hears.")] = None,
@@ -93,7 +108,7 @@ def chat(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask about a picture or other media, or talk; an LLM alone translates, sums up, or goes on with a text.
+    """Ask about media, in the order given, or talk; an LLM alone translates, sums up, or goes on with a text.
 
     With a question and --json, prints one object: answer, tokens, seconds; with --continue: continuation, tokens,
     perplexity (of the text), seconds.
@@ -101,18 +116,20 @@ def chat(
     \b
     Examples:
       isthmus chat --image a.png "What is this?"
+      isthmus chat --model runs/senses/model --audio a.wav --image b.png "What are these?"
       isthmus chat --llm smollm2-135m-instruct "What is the capital of France?"
       isthmus chat --llm smollm2-135m-instruct --continue "Once upon a time"
       isthmus chat --image a.png --json "What is this?"
       isthmus chat --model runs/demo/model
     """
     from isthmus.media import load
-    from isthmus.types import KINDS
+    from isthmus.types import KINDS, Video
 
     given = {"image": image, "audio": audio, "video": video, "points": points, "series": series}
-    media = [KINDS[kind](path) for kind, paths in given.items() for path in paths or []]
-    for medium in media:
-        load(medium)  # a bad file is an error before the model is loaded
+    paths = {kind: iter(some) for kind, some in given.items() if some}
+    media = [KINDS[kind](next(paths[kind])) for kind in context.meta["order"] if kind in paths]
+    for medium in media:  # a bad file is an error before the model is loaded; of a video one frame tells
+        load(dataclasses.replace(medium, frames=1, sound=False) if isinstance(medium, Video) else medium)
     if as_json and question is None and go_on is None:
         raise typer.BadParameter('--json answers one question: isthmus chat --image a.png --json "What is this?"')
     if go_on is not None and (question is not None or media):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
     from isthmus.media.forms import Clip, Cloud, Signal, Sound
+    from isthmus.model.processor import Prepared
 
     Array = npt.NDArray[np.floating]
 
@@ -142,4 +143,4 @@ class Message:
 
     role: str
     text: str
-    media: tuple[Medium, ...] = ()
+    media: tuple[Medium | Prepared, ...] = ()
