@@ -168,7 +168,8 @@ def parts(
     from isthmus import parts as catalogue
     from isthmus.registry import miss
 
-    listing = [row for row in catalogue.describe() if name in (None, row.name)]
+    found = catalogue.describe()
+    listing = [row for row in found if name in (None, row.name)]
     files: dict[str, dict[str, Any]] = {folder: dict(_about(folder, name)) for folder in FOLDERS}
     files = {folder: rows for folder, rows in files.items() if rows}
     if not listing and not files:
@@ -178,10 +179,10 @@ def parts(
 
         if "encoders" in files:
             about = files["encoders"]
-            rows = {row.name: dataclasses.asdict(row) for row in full.encoders() if row.name in about}
-            files["encoders"] = {key: {"about": about[key]} | row for key, row in rows.items()}
-        found: dict[str, Any] = {"parts": [dataclasses.asdict(row) for row in listing]}
-        print(json.dumps(found | files, indent=1))
+            own = {row.name: dataclasses.asdict(row) for row in full.encoders(found) if row.name in about}
+            files["encoders"] = {key: {"about": about[key]} | row for key, row in own.items()}
+        rows = [dataclasses.asdict(row) for row in listing]
+        print(json.dumps({"parts": rows} | files, indent=1))
         return
     console = Console()
     if name:
@@ -191,7 +192,7 @@ def parts(
     else:
         from isthmus import listing as models
 
-        models.show(console)
+        models.show(found, console)
         table = Table("part", "kind", "licence", "here", "sha256", title="parts and data from packages, pinned")
         table.add_column("source", overflow="fold")
         for row in listing:
@@ -382,19 +383,11 @@ def export(
 
 
 def _about(folder: str, wanted: str | None) -> dict[str, str]:
-    """File -> its ABOUT line, read without importing it: that would load a model library for a listing."""
-    import ast
-    from importlib import import_module
+    """File -> its ABOUT line."""
+    from isthmus.registry import constants, names
 
-    found = {}
-    for place in import_module(f"isthmus.{folder}").__path__:
-        for path in sorted(Path(place).glob("[!_]*.py")):
-            body = ast.parse(path.read_text(encoding="utf-8")).body
-            assigned = [
-                node for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ABOUT"
-            ]
-            found[path.stem.replace("_", "-")] = ast.literal_eval(assigned[0].value)
-    return {name: about for name, about in found.items() if wanted in (None, name)}
+    package = f"isthmus.{folder}"
+    return {name: constants(package, name)["ABOUT"] for name in names(package) if wanted in (None, name)}
 
 
 def _composable() -> list[str]:

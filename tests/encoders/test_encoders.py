@@ -19,7 +19,7 @@ from isthmus.encoders.point_transformer import PointTransformerConfig
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.model.composed import encoder as built
 from isthmus.model.configuration import IsthmusConfig
-from isthmus.registry import find, names
+from isthmus.registry import constants, find, names
 
 NAMES = names("isthmus.encoders")
 KINDS = ("image", "audio", "video", "points", "series")
@@ -57,7 +57,9 @@ def test_its_file_gives_what_callers_read(name: str) -> None:
     assert module.KIND in KINDS
     assert module.ABOUT
     assert module.SIZE > 0
-    assert module.PART in parts.known() if module.PART else module.CONFIG
+    assert module.PART in parts.known() if module.PART else module.FEATURES
+    said = {key: getattr(module, key) for key in ("ABOUT", "KIND", "PART", "SIZE", "FEATURES", "LEAST")}
+    assert constants("isthmus.encoders", name).items() >= said.items(), "listings read them without importing the file"
     assert list(inspect.signature(module.encode).parameters)[2] == "valid"
     assert inspect.signature(module.encode).parameters["valid"].default is None
     assert list(inspect.signature(module.grid).parameters) == ["config", "size"]
@@ -210,6 +212,7 @@ def test_the_grids_of_published_sizes(name: str) -> None:
         if name != "swin" and hasattr(config, key):  # one layer does not change the shape
             setattr(config, key, 1)
     assert module.grid(config, module.SIZE) == wanted
+    listed(module, config)
     shapes = {
         "image": (3, module.SIZE, module.SIZE),
         "video": (getattr(config, "num_frames", 0), 3, module.SIZE, module.SIZE),
@@ -223,6 +226,26 @@ def test_the_grids_of_published_sizes(name: str) -> None:
     with torch.no_grad():
         features = module.encode(model, torch.empty(1, *own.get(name, shapes[module.KIND]), device="meta"))
     assert features.shape == (1, math.prod(wanted), config.hidden_size)
+
+
+def listed(module: Any, config: Any) -> None:
+    """What listings say of an encoder is so, by its `grid`."""
+    if module.FEATURES is None:
+        return
+    assert module.grid(config, module.SIZE) == module.FEATURES
+    if module.LEAST is None:
+        with pytest.raises(BadRecipe):
+            module.grid(config, module.SIZE + 1)
+        return
+    assert math.prod(module.grid(config, module.SIZE + 1)) >= math.prod(module.FEATURES)
+    assert math.prod(module.grid(config, module.LEAST)) > 0
+    if module.LEAST > 1:
+        with pytest.raises(BadRecipe):
+            module.grid(config, module.LEAST - 1)
+
+
+def test_what_is_listed_of_tiles() -> None:
+    listed(find("isthmus.encoders", "mllama"), t.MllamaVisionConfig(image_size=560))
 
 
 @pytest.mark.parametrize("name", ["siglip2", "dinov2"])

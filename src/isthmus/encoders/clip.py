@@ -18,6 +18,8 @@ ABOUT = "CLIP's ViT: patch features of the last layer but one, as in LLaVA-1.5"
 KIND = "image"
 PART = "clip-vit-large"
 SIZE = 336
+FEATURES = (24, 24)
+LEAST = 14
 UNUSED = ("post_layernorm.weight", "post_layernorm.bias")  # for the pooled output
 
 

@@ -16,6 +16,8 @@ ABOUT = "CLIP's ViT: the class token and patch features of its last layer, as in
 KIND = "image"
 PART = "clip-vit-large"
 SIZE = 224
+FEATURES = (257,)
+LEAST = 14
 UNUSED = ("post_layernorm.weight", "post_layernorm.bias")  # for the pooled output
 
 

@@ -19,6 +19,8 @@ ABOUT = "any DINOv2 of transformers, with registers or not: patch features"
 KIND = "image"
 PART = "dinov2-base"
 SIZE = 224
+FEATURES = (16, 16)
+LEAST = 14
 UNUSED = ("embeddings.mask_token",)  # for pretraining
 
 

@@ -20,6 +20,8 @@ ABOUT = "any ViT of DINOv3: patch features"
 KIND = "image"
 PART = "dinov3-small"
 SIZE = 224
+FEATURES = (14, 14)
+LEAST = 16
 UNUSED = ("embeddings.mask_token",)  # for pretraining
 
 

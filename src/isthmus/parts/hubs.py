@@ -6,8 +6,7 @@ what it was made of, and refuses another. To pin one, write `hf://org/name@` and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from isthmus.parts.catalog import Kind
 
@@ -17,9 +16,8 @@ class Checkpoint:
     """A model on the hub.
 
     `parameters` are those of what is loaded: of an encoder, without the head or the other half that it is under.
-    `frame` is how an LLM is spoken to whose tokenizer has no chat template (see `data.frames`). `config` is what the
-    encoder's `grid` reads of the model's configuration, so that its features are known without fetching it; empty where
-    it is not known. `note` is what keeps it from being loaded as it is, or what it was made for.
+    `frame` is how an LLM is spoken to whose tokenizer has no chat template (see `data.frames`). `note` is what
+    keeps it from being loaded as it is, or what it was made for.
     """
 
     name: str
@@ -29,7 +27,6 @@ class Checkpoint:
     licence: str
     frame: str | None = None
     note: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def source(self) -> str:
@@ -57,34 +54,26 @@ _LLMS = [
     ("flan-t5-base", "google/flan-t5-base", 247_577_856, "Apache-2.0", "seq2seq", "media go to its encoder"),
 ]
 
-_CONV = {"conv_kernel": (10, 3, 3, 3, 3, 2, 2), "conv_stride": (5, 2, 2, 2, 2, 2, 2)}
-_BANDS = {"patch_size": 16, "num_mel_bins": 128, "time_stride": 10, "frequency_stride": 10, "max_length": 1024}
-_WINDOWS = {"patch_size": 4, "depths": (2, 2, 6, 2), "window_size": 7}
-_CLIPS = {"image_size": 224, "patch_size": 16}
-_CUBES = {"image_size": 288, "tubelet_size": (1, 18, 18), "num_frames": 16}
-
-_ENCODERS: list[tuple[str, str, int, str, str, dict[str, Any]]] = [
-    ("vit-base-patch16-224", "google/vit-base-patch16-224", 85_798_656, "Apache-2.0", "", {"patch_size": 16}),
-    ("swin-tiny", "microsoft/swin-tiny-patch4-window7-224", 27_519_354, "Apache-2.0", "", _WINDOWS),
-    ("clip-vit-large", "openai/clip-vit-large-patch14", 303_179_776, "MIT", "", {"patch_size": 14}),
-    ("siglip-base", "google/siglip-base-patch16-224", 85_797_120, "Apache-2.0", "", {"patch_size": 16}),
-    ("siglip2-base", "google/siglip2-base-patch16-256", 85_843_200, "Apache-2.0", "", {"patch_size": 16}),
-    ("dinov2-base", "facebook/dinov2-base", 86_580_480, "Apache-2.0", "", {"patch_size": 14}),
-    ("dinov3-small", "facebook/dinov3-vits16-pretrain-lvd1689m", 21_596_544, "DINOv3", _GATED, {"patch_size": 16}),
-    ("wav2vec2-base-960h", "facebook/wav2vec2-base-960h", 94_371_712, "Apache-2.0", "", _CONV),
-    ("ast-audioset", "MIT/ast-finetuned-audioset-10-10-0.4593", 86_187_264, "BSD-3-Clause", "", _BANDS),
-    ("timesformer-base-k400", "facebook/timesformer-base-finetuned-k400", 121_258_752, "CC-BY-NC-4.0", _PICKLED,
-     _CLIPS | {"num_frames": 8}),
-    ("videomae-base", "MCG-NJU/videomae-base", 86_225_664, "CC-BY-NC-4.0", "",
-     _CLIPS | {"num_frames": 16, "tubelet_size": 2}),
-    ("videoprism-base", "MHRDYN7/videoprism-base-f16r288", 114_365_184, "Apache-2.0", "", _CUBES),
-    ("patchtst-etth1", "ibm-granite/granite-timeseries-patchtst", 616_000, "Apache-2.0", "7 channels", {}),
-]  # fmt: skip
+_ENCODERS = [
+    ("vit-base-patch16-224", "google/vit-base-patch16-224", 85_798_656, "Apache-2.0", ""),
+    ("swin-tiny", "microsoft/swin-tiny-patch4-window7-224", 27_519_354, "Apache-2.0", ""),
+    ("clip-vit-large", "openai/clip-vit-large-patch14", 303_179_776, "MIT", ""),
+    ("siglip-base", "google/siglip-base-patch16-224", 85_797_120, "Apache-2.0", ""),
+    ("siglip2-base", "google/siglip2-base-patch16-256", 85_843_200, "Apache-2.0", ""),
+    ("dinov2-base", "facebook/dinov2-base", 86_580_480, "Apache-2.0", ""),
+    ("dinov3-small", "facebook/dinov3-vits16-pretrain-lvd1689m", 21_596_544, "DINOv3", _GATED),
+    ("wav2vec2-base-960h", "facebook/wav2vec2-base-960h", 94_371_712, "Apache-2.0", ""),
+    ("ast-audioset", "MIT/ast-finetuned-audioset-10-10-0.4593", 86_187_264, "BSD-3-Clause", ""),
+    ("timesformer-base-k400", "facebook/timesformer-base-finetuned-k400", 121_258_752, "CC-BY-NC-4.0", _PICKLED),
+    ("videomae-base", "MCG-NJU/videomae-base", 86_225_664, "CC-BY-NC-4.0", ""),
+    ("videoprism-base", "MHRDYN7/videoprism-base-f16r288", 114_365_184, "Apache-2.0", ""),
+    ("patchtst-etth1", "ibm-granite/granite-timeseries-patchtst", 616_000, "Apache-2.0", "7 channels"),
+]
 
 CHECKPOINTS: dict[str, Checkpoint] = {
     one.name: one
     for one in (
         *(Checkpoint(a, "llm", b, c, d, frame=e, note=f) for a, b, c, d, e, f in _LLMS),
-        *(Checkpoint(a, "encoder", b, c, d, note=e, config=f) for a, b, c, d, e, f in _ENCODERS),
+        *(Checkpoint(a, "encoder", b, c, d, note=e) for a, b, c, d, e in _ENCODERS),
     )
 }
