@@ -226,7 +226,7 @@ _DEFAULTS = [
         size=181_915_962,
         disk=182_841_738,
         licence="MIT",
-        about="more of fluent-emoji-anim",
+        about="more of fluent-emoji-anim: moving-emoji with the option packages",
         take=("assets/*.webp",),
     ),
     Part(
@@ -237,7 +237,7 @@ _DEFAULTS = [
         size=197_000_910,
         disk=197_872_122,
         licence="MIT",
-        about="more of fluent-emoji-anim",
+        about="more of fluent-emoji-anim: moving-emoji with the option packages",
         take=("assets/*.webp",),
     ),
     Part(
@@ -248,7 +248,7 @@ _DEFAULTS = [
         size=185_915_894,
         disk=186_939_120,
         licence="MIT",
-        about="more of fluent-emoji-anim",
+        about="more of fluent-emoji-anim: moving-emoji with the option packages",
         take=("assets/*.webp",),
     ),
     Part(
