@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import tiny_media
+import tiny_run
 import torch
 import yaml
 from rich.console import Console
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from isthmus import cli, compare, compare_run
 from isthmus.chat import Chat
+from isthmus.errors import BadRecipe
 from isthmus.evaluate.report import Curve, write_report
 from isthmus.evaluate.scoring import Answer, about, table
 from isthmus.media import load
@@ -88,6 +90,22 @@ def test_a_sample_of_each_kind_is_shown(recipe: Callable[..., str]) -> None:
     assert len(samples) == 3, "one stage of the two reads text"
     for kind in ("image", "audio", "series"):
         assert sum(f"<{kind}>x" in line for line in samples) == 1
+
+
+def test_kinds_need_not_meet_in_a_batch(recipe: Callable[..., str]) -> None:
+    """A part that the first batch does not reach may learn later; one that no data reach is still an error."""
+    plan = recipe("image", "audio", "series")
+    single = [f"stages.{stage}.batch=1" for stage in ("warm", "instruct")]
+    said = run("check", plan, *single)
+    assert all(f"<{kind}>x" in said for kind in ("image", "audio", "series"))
+    run("train", plan, *single, "--out", "run")
+    pictures = tiny_run.pictures(Path("pictures"))
+    facts = yaml.safe_load(Path(plan).read_text())
+    for stage in facts["stages"]:
+        stage["data"] = {str(pictures): {}}
+    Path("pictures.yaml").write_text(yaml.safe_dump(facts))
+    with pytest.raises(BadRecipe, match=r"gives audio\.connector no gradient"):
+        run("train", "pictures.yaml", "--out", "pictures-run")
 
 
 @pytest.mark.parametrize(("kinds", "medium"), [(["points"], "cloud"), (["audio", "video"], "medium")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,8 +31,9 @@ BACKWARD = 1.5  # memory of a backward pass, and what the allocator does not giv
 def check(recipe: Recipe, console: Console) -> None:
     """Compose the parts and print, for each stage, its data, a sample with its supervised part, sizes and memory.
 
-    One batch goes forward, so that placeholders and soft tokens are counted and not computed; nothing is trained or
-    written but the features of that batch, which the run will find in the cache.
+    One batch goes forward, and a sample of each kind of media that it lacks, so that placeholders and soft tokens are
+    counted and not computed; nothing is trained or written but these samples' features, which the run will find in the
+    cache.
 
     The memory of a stage is the sum of: weights (parameters and buffers as they are stored), gradients (as many bytes
     as what is trained), moments (twice as many: AdamW keeps two in fp32), activations (what autograd keeps for the
@@ -67,9 +68,11 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     order, lengths = Order(mixture.lengths, stage.batch, f"{seed}/{stage.name}"), mixture.lengths
     epoch = range(-(-len(lengths) // stage.batch))
     largest = max((order[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
+    largest = [*largest, *_new(mixture.samples, [mixture.samples[i] for i in largest])]
     batch = mixture.pick(largest, random.Random(seed))
     adapted = {*model.config.adapters, *model.config.trained} - {"llm"}  # by this stage or before: not to be kept
-    seen = _see(run, batch, adapted)
+    with torch.no_grad():
+        seen = (encode if adapted else features)(run, batch)
     learns = learns_to_see(stage)
     rows = [pack(sample, run.processor.template, seen.slots(place)) for place, sample in enumerate(batch)]
     _say(console, "merge", _merged(run, rows, seen))
@@ -81,8 +84,8 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     gradients = iter(reached)
     all_learn(stage, {part["name"]: [next(gradients) for _ in part["params"]] for part in groups})
     if tokens == sum(len(row.ids) for row in rows):  # the objective reads these rows
-        for row in (rows[0], *_of_other_kinds(run, rows, mixture, adapted)):
-            console.print(marked(row, run.processor.template), soft_wrap=True)
+        for place in _new(batch) or [0]:  # one of each kind
+            console.print(marked(rows[place], run.processor.template), soft_wrap=True)
         _say(console, "tokens", f"{tokens:,} a step at most, {_supervised(rows):,} of them supervised")
     else:
         _say(console, "tokens", f"{tokens:,} soft tokens a step; no text goes through the LLM")
@@ -97,17 +100,14 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     _say(console, "memory", f"about {sum(facts.values()) / 1e9:.1f} GB ({parts})")
 
 
-def _of_other_kinds(run: Run, rows: Sequence[Row], mixture: Mixture, adapted: set[str]) -> Iterator[Row]:
-    """A row for each kind of media that the first of `rows` does not show: one of these, or else another sample's."""
-    met = {medium.kind for medium in rows[0].sample.media}
-    for number, sample in enumerate((*(row.sample for row in rows), *mixture.samples)):
-        if not met.issuperset(kinds := {medium.kind for medium in sample.media}):
-            met |= kinds
-            if number < len(rows):
-                yield rows[number]
-            else:
-                (some,) = mixture.pick([number - len(rows)], random.Random(0))
-                yield pack(some, run.processor.template, _see(run, [some], adapted).slots(0))
+def _new(samples: Sequence[Sample], met: Iterable[Sample] = ()) -> list[int]:
+    """Which of the samples are the first to show a kind of media that those `met` and the ones before do not."""
+    known, found = {medium.kind for sample in met for medium in sample.media}, []
+    for place, sample in enumerate(samples):
+        if not known.issuperset(kinds := {medium.kind for medium in sample.media}):
+            known |= kinds
+            found.append(place)
+    return found
 
 
 def marked(row: Row, template: Template) -> Text:
@@ -171,11 +171,6 @@ def activations(model: Any) -> Iterator[dict[int, int]]:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         yield kept
-
-
-@torch.no_grad()
-def _see(run: Run, samples: Sequence[Sample], adapted: set[str]) -> Seen:
-    return (encode if adapted else features)(run, samples)
 
 
 def _supervised(rows: Sequence[Row]) -> int:
