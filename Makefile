@@ -12,11 +12,12 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c c
 demo: $(VENV)/installed
 	$(BIN)/isthmus demo
 
+# The models in the tests are tiny: two processes of one thread take half of the time of one process of two.
 test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 bench: $(VENV)/installed-test
 	for file in benchmarks/[!_]*.py; do $(BIN)/python $$file || exit 1; done

@@ -226,7 +226,7 @@ def test_ctrl_c_while_a_picture_is_read_does_not_end_the_chat(
 
     typed = iter(["/image red.png", "/new", "/quit"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
-    monkeypatch.setattr("isthmus.chat.load", pressed)
+    monkeypatch.setattr("isthmus.model.processor.load", pressed)
     converse(*built, [], Console())
     assert not list(typed)
     assert "/quit ends the chat" in capsys.readouterr().out

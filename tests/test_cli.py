@@ -85,6 +85,13 @@ def test_help_loads_no_model_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
+def test_what_can_be_composed_is_listed_without_a_model_library() -> None:
+    """Every encoder imported would take ten seconds."""
+    code = "import sys; from isthmus import cli; cli.app(['parts'], standalone_mode=False); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not {"'torch'", "'transformers'"} & set(done.stdout.splitlines()[-1].strip("[]").split(", "))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     done = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "120"})

@@ -536,6 +536,7 @@ def test_what_data_wrote_is_escaped(tmp_path: Path) -> None:
         budget="steps",
         seeds=1,
         reference="mlp",
+        kinds=("image",),
         contenders=[
             compare_report.Contender.of(name, {"o": evil}, [evil], costs, {evil: 1}, [facts]) for name in answers
         ],

@@ -125,5 +125,5 @@ def test_a_picture_is_that_of_its_own_benchmark() -> None:
 
 def test_how_many_questions_were_asked_twice() -> None:
     answer = Answer("0", "b", "name", "?", "red", "red", "blue")
-    assert demo.asked([answer] * 1200).startswith("1,200 questions, 1,200 of them")
-    assert demo.asked([answer, replace(answer, swapped=None)]).startswith("2 questions, 1 of them")
+    assert demo.asked([answer] * 1200, "picture").startswith("1,200 questions, 1,200 of them")
+    assert demo.asked([answer, replace(answer, swapped=None)], "picture").startswith("2 questions, 1 of them")

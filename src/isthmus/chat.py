@@ -20,7 +20,7 @@ from accelerate.utils import send_to_device
 from rich.console import Console
 
 from isthmus.errors import BadData, IsthmusError
-from isthmus.media import load
+from isthmus.model.processor import Prepared
 from isthmus.types import KINDS, Image, Medium, Message
 
 LONGEST = 64  # tokens of an answer
@@ -38,25 +38,21 @@ class Chat:
     model: Any
     processor: Any
     said: list[Message] = field(default_factory=list)
-    waiting: list[Medium] = field(default_factory=list)
+    waiting: list[Medium | Prepared] = field(default_factory=list)
 
     def show(self, medium: str | Path | Medium) -> None:
         """Put a medium before the next question (a path: a picture); one that cannot be read raises `BadMedia` at once.
 
-        A picture's pixels are kept, since every later turn looks at it again: its file may change or go. Other media
-        are read again.
+        What its encoder is given is kept, since every later turn looks at it again: its file may change or go.
         """
         if isinstance(medium, str | Path):
             medium = Image(Path(medium).expanduser())
         if medium.kind not in self.processor.placeholders:
             takes = ", ".join(self.processor.placeholders) or "no media"
             raise BadData(f"this model takes {takes}, not {medium.kind}")
-        if isinstance(medium, Image):
-            seen = load(medium)
-            medium = Image(lambda: seen)
-        else:
-            self.processor.prepare([medium])  # as the encoder will have it: what it cannot take is said here
-        self.waiting.append(medium)
+        pieces = self.processor.arrays(medium)
+        self.processor.stack(medium.kind, pieces)  # as the encoder will have it: what it cannot take is said here
+        self.waiting.append(Prepared(medium.kind, pieces))
 
     def ask(self, question: str, show: Show | None = None, stop: threading.Event | None = None) -> tuple[str, int]:
         """The answer and how many tokens were generated for it; both turns join the conversation.

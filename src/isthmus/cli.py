@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperCommand
 
 import isthmus
 from isthmus.command import command
@@ -77,8 +78,22 @@ def demo(
     whole.run(data, out, resume, Console())
 
 
-@app.command()
+class InOrder(TyperCommand):
+    """A command that keeps, as `ctx.meta["order"]`, the names of its options as they were typed.
+
+    An option's own values come in order, those of several options do not: `--audio a --image b --audio c`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Once more than usual, for the order."""
+        *_, order = self.make_parser(ctx).parse_args(list(args))
+        ctx.meta["order"] = [option.name for option in order]
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=InOrder)
 def chat(
+    context: typer.Context,
     question: Annotated[str | None, typer.Argument(help="Without it, a conversation opens.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="A picture; may be given several times.")] = None,
     audio: Annotated[list[str] | None, typer.Option(help="A sound, for a model that hears.")] = None,
@@ -93,7 +108,7 @@ def chat(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask about a picture or other media, or talk; an LLM alone translates, sums up, or goes on with a text.
+    """Ask about media, in the order given, or talk; an LLM alone translates, sums up, or goes on with a text.
 
     With a question and --json, prints one object: answer, tokens, seconds; with --continue: continuation, tokens,
     perplexity (of the text), seconds.
@@ -101,18 +116,20 @@ def chat(
     \b
     Examples:
       isthmus chat --image a.png "What is this?"
+      isthmus chat --model runs/senses/model --audio a.wav --image b.png "What are these?"
       isthmus chat --llm smollm2-135m-instruct "What is the capital of France?"
       isthmus chat --llm smollm2-135m-instruct --continue "Once upon a time"
       isthmus chat --image a.png --json "What is this?"
       isthmus chat --model runs/demo/model
     """
     from isthmus.media import load
-    from isthmus.types import KINDS
+    from isthmus.types import KINDS, Video
 
     given = {"image": image, "audio": audio, "video": video, "points": points, "series": series}
-    media = [KINDS[kind](path) for kind, paths in given.items() for path in paths or []]
-    for medium in media:
-        load(medium)  # a bad file is an error before the model is loaded
+    paths = {kind: iter(some) for kind, some in given.items() if some}
+    media = [KINDS[kind](next(paths[kind])) for kind in context.meta["order"] if kind in paths]
+    for medium in media:  # a bad file is an error before the model is loaded; of a video one frame tells
+        load(dataclasses.replace(medium, frames=1, sound=False) if isinstance(medium, Video) else medium)
     if as_json and question is None and go_on is None:
         raise typer.BadParameter('--json answers one question: isthmus chat --image a.png --json "What is this?"')
     if go_on is not None and (question is not None or media):
@@ -151,7 +168,8 @@ def parts(
     from isthmus import parts as catalogue
     from isthmus.registry import miss
 
-    listing = [row for row in catalogue.describe() if name in (None, row.name)]
+    found = catalogue.describe()
+    listing = [row for row in found if name in (None, row.name)]
     files: dict[str, dict[str, Any]] = {folder: dict(_about(folder, name)) for folder in FOLDERS}
     files = {folder: rows for folder, rows in files.items() if rows}
     if not listing and not files:
@@ -161,10 +179,10 @@ def parts(
 
         if "encoders" in files:
             about = files["encoders"]
-            rows = {row.name: dataclasses.asdict(row) for row in full.encoders() if row.name in about}
-            files["encoders"] = {key: {"about": about[key]} | row for key, row in rows.items()}
-        found: dict[str, Any] = {"parts": [dataclasses.asdict(row) for row in listing]}
-        print(json.dumps(found | files, indent=1))
+            own = {row.name: dataclasses.asdict(row) for row in full.encoders(found) if row.name in about}
+            files["encoders"] = {key: {"about": about[key]} | row for key, row in own.items()}
+        rows = [dataclasses.asdict(row) for row in listing]
+        print(json.dumps({"parts": rows} | files, indent=1))
         return
     console = Console()
     if name:
@@ -174,7 +192,7 @@ def parts(
     else:
         from isthmus import listing as models
 
-        models.show(console)
+        models.show(found, console)
         table = Table("part", "kind", "licence", "here", "sha256", title="parts and data from packages, pinned")
         table.add_column("source", overflow="fold")
         for row in listing:
@@ -245,7 +263,7 @@ def compare(
     ] = "linear,mlp,qformer,resampler,gated-cross-attention,visual-expert",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each connector.")] = 3,
     budget: Annotated[str, typer.Option(help="Of a run: steps (the recipe's), minutes=M or flops=F.")] = "steps",
-    swapped: Annotated[bool, typer.Option(help="Ask again with another picture, as the recipe says.")] = True,
+    swapped: Annotated[bool, typer.Option(help="Ask again with another medium, as the recipe says.")] = True,
     out: Annotated[Path | None, typer.Option(help="The folder; runs/compare-NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on; with more connectors or seeds if given.")] = False,
 ) -> None:
@@ -291,7 +309,7 @@ def evaluate(
     answers: Annotated[Path | None, typer.Option(help="Write every answer here, as JSON lines.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a model the questions of a recipe's benchmarks, beside two baselines: the majority answer, a swapped image.
+    """Ask a model the questions of a recipe's benchmarks, beside two baselines: the majority answer, a swapped medium.
 
     \b
     Examples:
@@ -365,19 +383,11 @@ def export(
 
 
 def _about(folder: str, wanted: str | None) -> dict[str, str]:
-    """File -> its ABOUT line, read without importing it: that would load a model library for a listing."""
-    import ast
-    from importlib import import_module
+    """File -> its ABOUT line."""
+    from isthmus.registry import constants, names
 
-    found = {}
-    for place in import_module(f"isthmus.{folder}").__path__:
-        for path in sorted(Path(place).glob("[!_]*.py")):
-            body = ast.parse(path.read_text(encoding="utf-8")).body
-            assigned = [
-                node for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ABOUT"
-            ]
-            found[path.stem.replace("_", "-")] = ast.literal_eval(assigned[0].value)
-    return {name: about for name, about in found.items() if wanted in (None, name)}
+    package = f"isthmus.{folder}"
+    return {name: constants(package, name)["ABOUT"] for name in names(package) if wanted in (None, name)}
 
 
 def _composable() -> list[str]:

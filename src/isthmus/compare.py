@@ -102,7 +102,7 @@ def compare(
 
     Args:
         seeds: how many.
-        swapped: whether questions are asked again with another picture, as the recipe says.
+        swapped: whether questions are asked again with another medium, as the recipe says.
         resume: go on in `out`. Finished runs stay; connectors and seeds may differ from before, nothing else.
         command: how to go on, for messages.
 
@@ -384,6 +384,7 @@ def gather(recipe: Recipe, plans: Sequence[Mapping[str, Any]], seeds: int, budge
         budget=budget.kind if budget.amount is None else f"{budget.kind}={budget.amount:g}",
         seeds=seeds,
         reference=reference,
+        kinds=tuple(recipe.model.senses),
         contenders=contenders,
         cells=cells(answers, reference, PUBLISHED),
     )

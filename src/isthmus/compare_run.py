@@ -39,7 +39,7 @@ def work(folder: Path, console: Console) -> None:
     finally:
         peak = _peak(folder)
     checks = recipe.evaluate
-    if not job["swapped"]:  # a picture alone has no other to be swapped with, so none is asked about twice
+    if not job["swapped"]:  # a medium alone has no other to be swapped with, so none is asked about twice
         checks = {name: check.model_copy(update={"swapped": 1}) for name, check in checks.items()}
     try:
         start = time.monotonic()

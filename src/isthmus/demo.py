@@ -18,8 +18,8 @@ from isthmus.command import command
 from isthmus.data import sources
 from isthmus.errors import BadRecipe, Interrupted, UnknownName
 from isthmus.evaluate.report import Curve, Point, print_table, write_report
-from isthmus.evaluate.run import Shown, ask_all
-from isthmus.evaluate.scoring import Answer, Row, table
+from isthmus.evaluate.run import Shown, ask_all, nouns
+from isthmus.evaluate.scoring import Answer, Row, about, table
 from isthmus.media import picture
 from isthmus.registry import miss
 from isthmus.train.recipe import Check, Recipe, leaks, load_recipe
@@ -62,7 +62,7 @@ def _evaluate(recipe: Recipe, trained: Run, out: Path, console: Console) -> None
     facts = [
         ("Model", " + ".join([recipe.model.llm, *senses])),
         ("Training", f"{trained.minutes:.1f} minutes, beside encoding the pictures"),
-        ("Evaluation", f"{(time.monotonic() - start) / 60:.1f} minutes, {asked(answers)}"),
+        ("Evaluation", f"{(time.monotonic() - start) / 60:.1f} minutes, {asked(answers, about(rows))}"),
     ]
     curves = [
         Curve(name, [Point(*point) for point in stage.points]) for name, stage in trained.stages.items() if stage.points
@@ -74,14 +74,14 @@ def _evaluate(recipe: Recipe, trained: Run, out: Path, console: Console) -> None
     console.print(f"\nReport:      {report}\nTalk to it:  {talk}", highlight=False, markup=False, soft_wrap=True)
 
 
-def asked(answers: Sequence[Answer]) -> str:
-    """How many questions there were, and how many of them once more with another picture.
+def asked(answers: Sequence[Answer], medium: str) -> str:
+    """How many questions there were, and how many of them once more with another medium, called so.
 
-    >>> asked([Answer("s", "b", "name", "?", "owl", "owl", again) for again in ("pear", None, None)])
-    '3 questions, 1 of them again with another picture'
+    >>> asked([Answer("s", "b", "name", "?", "owl", "owl", again) for again in ("pear", None, None)], "sound")
+    '3 questions, 1 of them again with another sound'
     """
     again = sum(answer.swapped is not None for answer in answers)
-    return f"{len(answers):,} questions, {again:,} of them again with another picture"
+    return f"{len(answers):,} questions, {again:,} of them again with another {medium}"
 
 
 def place(folder: Path, resume: bool) -> Path:
@@ -122,7 +122,7 @@ def prepare(recipe: Recipe, console: Console) -> None:
 def measure(run: Run, checks: dict[str, Check], seed: int) -> tuple[list[Answer], Shown, list[Row]]:
     """Answers, the samples by benchmark and id, and the table of scores."""
     answers, shown = ask_all(run, checks, seed)
-    return answers, shown, table(answers, overall=PUBLISHED)
+    return answers, shown, table(answers, overall=PUBLISHED, media=nouns(shown))
 
 
 def write_answers(answers: Sequence[Answer], path: Path) -> None:

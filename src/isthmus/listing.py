@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,10 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from isthmus import parts
-from isthmus.data.frames import NAMED
-from isthmus.errors import BadRecipe
-from isthmus.parts import catalog, hubs
-from isthmus.registry import find, names
+from isthmus.parts import Listing, hubs
+from isthmus.registry import constants, names
 
 UNITS = {"image": "px", "video": "px", "points": "points", "series": "steps"}  # sounds: each encoder's own
 
@@ -29,7 +27,7 @@ UNITS = {"image": "px", "video": "px", "points": "points", "series": "steps"}  #
 class Encoder:
     """An encoder: its default part, if it has one, and what it makes of one medium of the default size.
 
-    `features` says their number and how they lie; "-" where the part's configuration is not known here.
+    `features` says their number and how they lie; "-" where that is not known without its part.
     """
 
     name: str
@@ -57,30 +55,28 @@ class Llm:
     note: str
 
 
-def encoders() -> list[Encoder]:
-    """Every encoder in the folder. Imports all of them."""
-    listed, rows = {row.name: row for row in parts.describe()}, []
+def encoders(found: Sequence[Listing]) -> list[Encoder]:
+    """Every encoder in the folder, by what its file declares; `found` are the parts that there are."""
+    listed, rows = {row.name: row for row in found}, []
     for name in names("isthmus.encoders"):
-        module = find("isthmus.encoders", name)
-        features, sizes = _measured(module)
-        if (row := listed.get(module.PART)) is None:
-            rows.append(Encoder(name, module.KIND, "-", "-", 0, features, sizes, "-", False, ""))
+        facts = constants("isthmus.encoders", name)
+        kind, (features, sizes) = facts["KIND"], _measured(facts)
+        if (row := listed.get(facts["PART"])) is None:
+            rows.append(Encoder(name, kind, "-", "-", 0, features, sizes, "-", False, ""))
             continue
-        note = row.about if module.PART in hubs.CHECKPOINTS else ""
+        note = row.about if row.name in hubs.CHECKPOINTS else ""
         rows.append(
-            Encoder(
-                name, module.KIND, row.name, row.licence, row.parameters, features, sizes, row.source, row.cached, note
-            )
-        )  # fmt: skip
+            Encoder(name, kind, row.name, row.licence, row.parameters, features, sizes, row.source, row.cached, note)
+        )
     return rows
 
 
-def llms() -> list[Llm]:
-    """Every LLM of the catalogue."""
+def llms(found: Sequence[Listing]) -> list[Llm]:
+    """Every LLM of the catalogue, `found`."""
     return [
         Llm(row.name, row.licence, row.parameters, parts.frame(row.name) or "its chat template", row.source, row.cached,
             row.about if row.name in hubs.CHECKPOINTS else "the default")
-        for row in parts.describe()
+        for row in found
         if row.kind == "llm"
     ]  # fmt: skip
 
@@ -98,48 +94,25 @@ def count(parameters: int) -> str:
     return f"{parameters / 1e6:.{0 if parameters >= 1e7 else 1}f}M"
 
 
-def _measured(module: Any) -> tuple[str, str]:
-    """The features of a medium of the default size, and the sizes that there can be, by the file's own `grid`."""
-    part = hubs.CHECKPOINTS.get(module.PART) or catalog.PARTS.get(module.PART)
-    facts = part.config if part else module.CONFIG
-    unit = getattr(module, "UNIT", UNITS.get(module.KIND, ""))
-    size = f"{module.SIZE:,} {unit}"
-    if not facts:
+def _measured(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """The features of a medium of the default size, and the sizes that there can be."""
+    size, lies = f"{facts['SIZE']:,} {facts.get('UNIT') or UNITS[facts['KIND']]}", facts["FEATURES"]
+    if lies is None:
         return "-", size
-    config = SimpleNamespace(**facts)
-    lies = module.grid(config, module.SIZE)
     features = f"{math.prod(lies):,}" + (f" ({' x '.join(map(str, lies))})" if len(lies) > 1 else "")
-    if not _fits(module, config, module.SIZE + 1):
-        return features, f"{size} only"
-    return features, f"{size}; {_least(module, config):,} or more"
+    return features, f"{size}; {facts['LEAST']:,} or more" if facts["LEAST"] else f"{size} only"
 
 
-def _fits(module: Any, config: Any, size: int) -> bool:
-    try:
-        return bool(math.prod(module.grid(config, size)))
-    except BadRecipe:
-        return False
-
-
-def _least(module: Any, config: Any) -> int:
-    """The smallest size with a feature; every larger one has some as well."""
-    low, high = 0, module.SIZE
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _fits(module, config, middle) else (middle, high)
-    return int(high)
-
-
-def show(console: Console) -> None:
+def show(found: Sequence[Listing], console: Console) -> None:
     """Print the tables of encoders and LLMs, in 100 columns."""
     heads = "encoder", "reads", "default part", "licence", "params", "features", "size", "here"
     table = _table("encoders, each with its default part (another: part=FOLDER or hf://...)", *heads)
-    for r in encoders():
+    for r in encoders(found):
         table.add_row(r.name, r.kind, r.part, r.licence, count(r.parameters), r.features, r.sizes, _here(r.here))
     console.print(table)
     title = "LLMs (another: a folder or hf://org/name@revision)"
     table = _table(title, "LLM", "licence", "params", "spoken to in", "here", "note")
-    for llm in llms():
+    for llm in llms(found):
         table.add_row(llm.name, llm.licence, count(llm.parameters), llm.frame, _here(llm.here), llm.note)
     console.print(table)
 
@@ -157,12 +130,15 @@ def _here(cached: bool) -> str:
 
 def tables() -> dict[str, str]:
     """The tables of docs/parts.md in Markdown, by their names there."""
+    from isthmus.data.frames import NAMED  # which loads torch: the rest of this file is quick
+
+    found = parts.describe()
     first = _markdown(
         ("encoder", "reads", "default part", "licence", "parameters", "features", "size", "from"),
         [
             (f"`{r.name}`", r.kind, f"`{r.part}`" if r.part != "-" else "-", r.licence, count(r.parameters), r.features,
              r.sizes, _from(r.source, r.note))
-            for r in encoders()
+            for r in encoders(found)
         ],
     )  # fmt: skip
     second = _markdown(
@@ -170,14 +146,14 @@ def tables() -> dict[str, str]:
         [
             (f"`{r.name}`", r.licence, count(r.parameters), f"`{r.frame}`" if r.frame in NAMED else r.frame,
              _from(r.source, r.note))
-            for r in llms()
+            for r in llms(found)
         ],
     )  # fmt: skip
     third = _markdown(
         ("data", "licence", "from", "what"),
         [
             (f"`{r.name}`", r.licence, f"`{r.source}`", r.about)
-            for r in parts.describe()
+            for r in found
             if r.kind == "data"
         ],
     )  # fmt: skip

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from isthmus.errors import UnknownName
 
@@ -31,6 +35,23 @@ def find(package: str, name: str) -> ModuleType:
     if name.replace("_", "-") not in known:
         raise UnknownName(miss(package.rsplit(".", 1)[-1].removesuffix("s"), name, known))
     return importlib.import_module(f"{package}.{name.replace('-', '_')}")
+
+
+def constants(package: str, name: str) -> dict[str, Any]:
+    """What the file called `name` assigns to names in capitals, where these are literals.
+
+    It is read and not imported: that would load a model library for a listing.
+
+    >>> constants("isthmus.encoders", "clip")["SIZE"]
+    336
+    """
+    (folder,) = importlib.import_module(package).__path__
+    found = {}
+    for node in ast.parse((Path(folder) / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
+            with suppress(ValueError):
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+    return found
 
 
 def miss(what: str, name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
     from isthmus.media.forms import Clip, Cloud, Signal, Sound
+    from isthmus.model.processor import Prepared
 
     Array = npt.NDArray[np.floating]
 
@@ -105,6 +106,27 @@ class Series:
 Medium = Image | Audio | Video | Points | Series
 KINDS: dict[str, type[Medium]] = {"image": Image, "audio": Audio, "video": Video, "points": Points, "series": Series}
 
+NOUNS = {"image": "picture", "audio": "sound", "video": "clip", "points": "cloud", "series": "series"}
+
+
+def noun(kinds: Iterable[str]) -> str:
+    """What a medium of these kinds is called.
+
+    >>> noun(["audio", "audio"]), noun(["audio", "image"])
+    ('sound', 'medium')
+    """
+    found = set(kinds)
+    return NOUNS[found.pop()] if len(found) == 1 else "medium"
+
+
+def plural(noun: str) -> str:
+    """Several of them.
+
+    >>> plural("sound"), plural("medium"), plural("series")
+    ('sounds', 'media', 'series')
+    """
+    return {"medium": "media", "series": "series"}.get(noun, f"{noun}s")
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -139,4 +161,4 @@ class Message:
 
     role: str
     text: str
-    media: tuple[Medium, ...] = ()
+    media: tuple[Medium | Prepared, ...] = ()

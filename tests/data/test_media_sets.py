@@ -66,6 +66,9 @@ def invented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         frames = [PIL.Image.new("RGBA", (32, 32), (9 * i, 40 * f, 0, 255)) for f in range(1 if i == 5 else 4)]
         file = tmp_path / f"fluent-emoji-anim/assets/1f{i:03}.webp"
         frames[0].save(file, save_all=True, append_images=frames[1:], lossless=True, duration=50)
+    (tmp_path / "fluent-emoji-anim-2/assets").mkdir(parents=True)
+    file.rename(tmp_path / "fluent-emoji-anim-2/assets/1f030.webp")
+    entries += [{"label": "more", "hexcode": "1F030", "subgroup": 0}]
     (tmp_path / "emojibase/en/data.json").write_text(json.dumps(entries))
     groups = [{"order": 0, "key": "tool"}, {"order": 1, "key": "flag"}]
     (tmp_path / "emojibase/en/messages.json").write_text(json.dumps({"subgroups": groups}))
@@ -173,6 +176,9 @@ def test_only_named_animations_are_drawn() -> None:
     trained, held = moving.animations()
     assert {one.name for one in (*trained, *held)} == {f"thing {i}" for i in range(24) if i != 5}
     assert len(held) == 3
+    more = [one.name for some in moving.animations(packages=2) for one in some]
+    assert set(more) == {one.name for one in (*trained, *held)} | {"more"}
+    assert "more" in {sample.turns[0].answer for sample in drawn("moving-emoji", "train", packages=2)}
 
 
 @pytest.mark.parametrize("way", moving.WAYS)
@@ -240,6 +246,7 @@ def test_real_parts() -> None:
     assert sum(n for (name, _), n in counts.items() if name == "furniture") == len(furniture.models())
     trained, held = moving.animations()
     assert (len(trained), len(held)) == (146, 21)
+    assert sum(map(len, moving.animations(len(moving.PACKAGES)))) == 702
 
 
 @pytest.mark.slow

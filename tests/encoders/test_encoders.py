@@ -19,11 +19,12 @@ from isthmus.encoders.point_transformer import PointTransformerConfig
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.model.composed import encoder as built
 from isthmus.model.configuration import IsthmusConfig
-from isthmus.registry import find, names
+from isthmus.registry import constants, find, names
 
 NAMES = names("isthmus.encoders")
 KINDS = ("image", "audio", "video", "points", "series")
 CASES = [(name, make) for name in NAMES for make in TINY[name].makes]  # a new encoder needs its place in TINY
+SPARING = [case for case in CASES if hasattr(find("isthmus.encoders", case[0]), "UNUSED")]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1].__name__}")
@@ -56,7 +57,9 @@ def test_its_file_gives_what_callers_read(name: str) -> None:
     assert module.KIND in KINDS
     assert module.ABOUT
     assert module.SIZE > 0
-    assert module.PART in parts.known() if module.PART else module.CONFIG
+    assert module.PART in parts.known() if module.PART else module.FEATURES
+    said = {key: getattr(module, key) for key in ("ABOUT", "KIND", "PART", "SIZE", "FEATURES", "LEAST")}
+    assert constants("isthmus.encoders", name).items() >= said.items(), "listings read them without importing the file"
     assert list(inspect.signature(module.encode).parameters)[2] == "valid"
     assert inspect.signature(module.encode).parameters["valid"].default is None
     assert list(inspect.signature(module.grid).parameters) == ["config", "size"]
@@ -146,6 +149,21 @@ def test_a_missing_weight_is_an_error_and_not_a_random_number(case: tuple[Any, T
         module.load(folder)
 
 
+@pytest.mark.parametrize("case", SPARING, indirect=True, ids=lambda case: f"{case[0]}-{case[1].__name__}")
+def test_a_weight_that_features_do_not_use_may_be_missing(case: tuple[Any, Tiny, Any, Path]) -> None:
+    """As in the released Wav2Vec2, which has nothing to mask spans with; it is zeros then, and nothing else is."""
+    module, tiny, model, folder = case
+    whole, file = module.load(folder).state_dict(), folder / "model.safetensors"
+    tensors = load_file(file)
+    save_file({name: tensor for name, tensor in tensors.items() if not name.endswith(module.UNUSED)}, file)
+    encoder = module.load(folder).eval()
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, torch.zeros_like(tensor) if name in module.UNUSED else whole[name]), name
+    some = tiny.media(2, tiny.sizes[0])
+    with torch.no_grad():
+        torch.testing.assert_close(module.encode(encoder, some), tiny.wanted(model, some), atol=1e-5, rtol=1e-5)
+
+
 def test_a_cut_or_ill_fitting_file_is_named(case: tuple[Any, Tiny, Any, Path]) -> None:
     module, _, _, folder = case
     file = folder / "model.safetensors"
@@ -194,6 +212,7 @@ def test_the_grids_of_published_sizes(name: str) -> None:
         if name != "swin" and hasattr(config, key):  # one layer does not change the shape
             setattr(config, key, 1)
     assert module.grid(config, module.SIZE) == wanted
+    listed(module, config)
     shapes = {
         "image": (3, module.SIZE, module.SIZE),
         "video": (getattr(config, "num_frames", 0), 3, module.SIZE, module.SIZE),
@@ -207,6 +226,26 @@ def test_the_grids_of_published_sizes(name: str) -> None:
     with torch.no_grad():
         features = module.encode(model, torch.empty(1, *own.get(name, shapes[module.KIND]), device="meta"))
     assert features.shape == (1, math.prod(wanted), config.hidden_size)
+
+
+def listed(module: Any, config: Any) -> None:
+    """What listings say of an encoder is so, by its `grid`."""
+    if module.FEATURES is None:
+        return
+    assert module.grid(config, module.SIZE) == module.FEATURES
+    if module.LEAST is None:
+        with pytest.raises(BadRecipe):
+            module.grid(config, module.SIZE + 1)
+        return
+    assert math.prod(module.grid(config, module.SIZE + 1)) >= math.prod(module.FEATURES)
+    assert math.prod(module.grid(config, module.LEAST)) > 0
+    if module.LEAST > 1:
+        with pytest.raises(BadRecipe):
+            module.grid(config, module.LEAST - 1)
+
+
+def test_what_is_listed_of_tiles() -> None:
+    listed(find("isthmus.encoders", "mllama"), t.MllamaVisionConfig(image_size=560))
 
 
 @pytest.mark.parametrize("name", ["siglip2", "dinov2"])

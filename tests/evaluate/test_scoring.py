@@ -174,4 +174,4 @@ def test_doubt_names_each_baseline():
     row = Row("b", "name", "accuracy", 50, 0.6, 0.46, 0.72, 0.4, "dog", 50, 0.3, 0.2, 0.44)
     assert row.doubt == ""
     assert "majority" in replace(row, majority=0.46).doubt
-    assert replace(row, swapped_high=0.5).doubt == "not clearly above another picture"
+    assert replace(row, swapped_high=0.5, medium="sound").doubt == "not clearly above another sound"

@@ -232,6 +232,32 @@ def test_a_name_of_the_catalogue_is_a_hub_part(tmp_path: Path, monkeypatch: pyte
     assert parts.frame("gpt2") == "plain"
 
 
+@pytest.mark.parametrize(
+    ("name", "reference"), [("gpt-j-6b", None), ("vicuna-7b-v1.5", None), ("timesformer-base-k400", "refs/pr/5")]
+)
+def test_a_name_stands_for_a_revision_with_safetensors(
+    name: str, reference: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their main branches hold pickles only, which are not loaded."""
+    import huggingface_hub
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    repository, _, revision = hubs.CHECKPOINTS[name].source.removeprefix("hf://").partition("@")
+    folder = tmp_path / f"models--{repository.replace('/', '--')}"
+    commit = "0" * 40 if reference else revision
+    assert len(commit) == 40
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    for file in ("config.json", "model.safetensors"):
+        (folder / "snapshots" / commit / file).touch()
+    if reference:
+        (folder / "refs" / reference).parent.mkdir(parents=True)
+        (folder / "refs" / reference).write_text(commit)
+    (row,) = (row for row in parts.describe() if row.name == name)
+    assert Path(row.folder) == folder / "snapshots" / commit
+    found = huggingface_hub.snapshot_download(repository, revision=revision, cache_dir=tmp_path, local_files_only=True)
+    assert Path(found) == Path(row.folder), "as the hub's client finds it"
+
+
 def test_every_checkpoint_is_told_whole() -> None:
     for name, one in hubs.CHECKPOINTS.items():
         assert name == one.name

@@ -12,9 +12,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import PIL.Image
+from pydantic import Field
 
 from isthmus import parts
 from isthmus.data.choosing import held_out, ranked, yes_no
@@ -23,7 +25,9 @@ from isthmus.data.scenes import COLOURS, SIDE
 from isthmus.media.forms import Clip
 from isthmus.types import Turn
 
-PARTS = ("fluent-emoji-anim", "emojibase")
+PACKAGES = ("fluent-emoji-anim", "fluent-emoji-anim-2", "fluent-emoji-anim-3", "fluent-emoji-anim-4")
+PARTS = (PACKAGES[0], "emojibase")
+Packages = Annotated[int, Field(ge=1, le=len(PACKAGES))]
 HOLD_OUT_EVERY = 8
 FRAMES, RATE = 16, 8.0  # of a clip, and in a second; the drawing goes through its animation once
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
@@ -83,19 +87,22 @@ def animated(file: Path) -> tuple[PIL.Image.Image, ...]:
     return tuple(stills)
 
 
-def animations() -> tuple[list[Animation], list[Animation]]:
+def animations(packages: int = 1) -> tuple[list[Animation], list[Animation]]:
     """Everything that is animated and has a name, as (trained on, held out), each in an order fixed by a hash of it.
+
+    It is taken of the first `packages` of `PACKAGES`; what is held out of some is not what is held out of more.
 
     Skin tones and flags are left out, and so are names with a comma, as for `emoji.concepts`.
     """
-    folder = next(parts.get("emojibase").glob("**/en/data.json")).parent
-    groups = {entry["order"]: entry["key"] for entry in json.loads((folder / "messages.json").read_text())["subgroups"]}
+    words = next(parts.get("emojibase").glob("**/en/data.json")).parent
+    groups = {entry["order"]: entry["key"] for entry in json.loads((words / "messages.json").read_text())["subgroups"]}
     labels = {
         code_of(entry["hexcode"]): entry["label"].lower()
-        for entry in json.loads((folder / "data.json").read_text())
+        for entry in json.loads((words / "data.json").read_text())
         if "flag" not in groups.get(entry.get("subgroup"), "flag") and "," not in entry["label"]
     }
-    files = {code_of(path.stem): path for path in sorted(parts.get("fluent-emoji-anim").glob("**/assets/*.webp"))}
+    folders = [parts.get(name) for name in PACKAGES[:packages]]
+    files = {code_of(path.stem): path for folder in folders for path in sorted(folder.glob("**/assets/*.webp"))}
     found = {labels[code]: Animation(labels[code], code, path) for code, path in files.items() if code in labels}
     found = {name: one for name, one in found.items() if _moves(one.file)}
     held = held_out(found, HOLD_OUT_EVERY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def without_head(model: Any) -> Any:
     return model
 
 
-def one_of(classes: Mapping[str, Any], folder: Path) -> Any:
+def one_of(classes: Mapping[str, Any], folder: Path, unused: Sequence[str] = ()) -> Any:
     """The model in `folder`, of the class that its `model_type` names in `classes`.
 
     Raises `PartUnavailable` as `pretrained` does, and for a model of another type.
@@ -50,7 +50,7 @@ def one_of(classes: Mapping[str, Any], folder: Path) -> Any:
     kind = str(settings(folder, "config.json").get("model_type"))
     if kind not in classes:
         raise PartUnavailable(f"the part in {folder} is a {kind}. This encoder takes {' or '.join(classes)}")
-    return pretrained(classes[kind], folder)
+    return pretrained(classes[kind], folder, unused=unused)
 
 
 def settings(folder: Path, *names: str) -> dict[str, Any]:

@@ -24,6 +24,8 @@ ABOUT = "any Audio Spectrogram Transformer of transformers: features in time and
 KIND = "audio"
 PART = "ast-audioset"
 SIZE = 1024  # frames of the spectrum, 10 ms each
+FEATURES = (101, 12)
+LEAST = None
 RATE = _sound.RATE
 UNIT = "frames"
 

@@ -16,7 +16,8 @@ ABOUT = "BLIP-2's ViT: the class token and patch features after the last norm; n
 KIND = "image"
 PART = None
 SIZE = 224
-CONFIG = {"patch_size": 14}  # what `grid` reads, of the released ones
+FEATURES = (257,)
+LEAST = 14
 
 
 def build(config: Any) -> Any:

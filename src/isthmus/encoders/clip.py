@@ -18,12 +18,14 @@ ABOUT = "CLIP's ViT: patch features of the last layer but one, as in LLaVA-1.5"
 KIND = "image"
 PART = "clip-vit-large"
 SIZE = 336
+FEATURES = (24, 24)
+LEAST = 14
 UNUSED = ("post_layernorm.weight", "post_layernorm.bias")  # for the pooled output
 
 
 def load(folder: Path) -> Any:
     """The vision half of the CLIP in `folder` (either a whole CLIP or its vision model), without its last layer."""
-    model = pretrained(CLIPVisionModel, folder)
+    model = pretrained(CLIPVisionModel, folder, unused=UNUSED)
     model.config.num_hidden_layers -= 1
     del model.encoder.layers[-1]
     return model

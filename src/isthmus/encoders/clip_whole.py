@@ -16,12 +16,14 @@ ABOUT = "CLIP's ViT: the class token and patch features of its last layer, as in
 KIND = "image"
 PART = "clip-vit-large"
 SIZE = 224
+FEATURES = (257,)
+LEAST = 14
 UNUSED = ("post_layernorm.weight", "post_layernorm.bias")  # for the pooled output
 
 
 def load(folder: Path) -> Any:
     """The vision half of the CLIP in `folder` (either a whole CLIP or its vision model)."""
-    return pretrained(CLIPVisionModel, folder)
+    return pretrained(CLIPVisionModel, folder, unused=UNUSED)
 
 
 def grid(config: Any, size: int) -> tuple[int, ...]:

@@ -19,12 +19,15 @@ ABOUT = "any DINOv2 of transformers, with registers or not: patch features"
 KIND = "image"
 PART = "dinov2-base"
 SIZE = 224
+FEATURES = (16, 16)
+LEAST = 14
 UNUSED = ("embeddings.mask_token",)  # for pretraining
 
 
 def load(folder: Path) -> Any:
     """The DINOv2 in `folder`, also from under a classifier's head."""
-    return _pictures.one_of({"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}, folder)
+    classes = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
+    return _pictures.one_of(classes, folder, UNUSED)
 
 
 grid = _pictures.square

@@ -20,12 +20,14 @@ ABOUT = "any ViT of DINOv3: patch features"
 KIND = "image"
 PART = "dinov3-small"
 SIZE = 224
+FEATURES = (14, 14)
+LEAST = 16
 UNUSED = ("embeddings.mask_token",)  # for pretraining
 
 
 def load(folder: Path) -> Any:
     """The DINOv3 ViT in `folder`."""
-    return pretrained(DINOv3ViTModel, folder)
+    return pretrained(DINOv3ViTModel, folder, unused=UNUSED)
 
 
 grid = _pictures.square

@@ -17,7 +17,8 @@ ABOUT = "Llama 3.2 Vision's ViT: a picture in up to four tiles, features of seve
 KIND = "image"
 PART = None
 SIZE = 560  # of a tile
-CONFIG = {"image_size": 560, "patch_size": 14, "max_num_tiles": 4}  # what `grid` reads, of the released ones
+FEATURES = (6404,)
+LEAST = None
 
 
 def build(config: Any) -> Any:

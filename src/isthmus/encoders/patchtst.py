@@ -25,6 +25,8 @@ ABOUT = "any PatchTST of transformers: features of patches of a series; trainabl
 KIND = "series"
 PART = "patchtst-etth1"
 SIZE = 512  # steps, as in the paper's PatchTST/64
+FEATURES = None
+LEAST = None
 
 
 def load(folder: Path) -> Any:

@@ -40,7 +40,8 @@ ABOUT = "a transformer over groups of points (Point-BERT), trainable from nothin
 KIND = "points"
 PART = None
 SIZE = 1024  # points
-CONFIG = {"num_groups": 64}  # what `grid` reads, as a new one has it
+FEATURES = (64,)
+LEAST = 1
 
 
 def load(folder: Path) -> Any:

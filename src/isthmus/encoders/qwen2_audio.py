@@ -17,9 +17,10 @@ ABOUT = "Qwen2-Audio's encoder: 25 features for each second of a spectrum of 30 
 KIND = "audio"
 PART = None
 SIZE = 3000  # frames of the spectrum, 10 ms each
+FEATURES = (750,)
+LEAST = None
 RATE = _sound.RATE
 UNIT = "frames"
-CONFIG = {"max_source_positions": 1500}  # what `grid` reads, of the released ones
 
 
 def load(folder: Path) -> Any:

@@ -19,6 +19,8 @@ ABOUT = "any SigLIP of transformers: patch features before the pooling head"
 KIND = "image"
 PART = "siglip-base"
 SIZE = 224
+FEATURES = (14, 14)
+LEAST = 16
 
 
 def load(folder: Path) -> Any:

@@ -20,6 +20,8 @@ ABOUT = "SigLIP 2, NaFlex or not: patch features of a square picture"
 KIND = "image"
 PART = "siglip2-base"
 SIZE = 256
+FEATURES = (16, 16)
+LEAST = 16
 CLASSES = {
     "siglip2": Siglip2VisionModel,
     "siglip2_vision_model": Siglip2VisionModel,

@@ -20,6 +20,8 @@ ABOUT = "any Swin of transformers: features of its last stage"
 KIND = "image"
 PART = "swin-tiny"
 SIZE = 224
+FEATURES = (7, 7)
+LEAST = 193
 
 
 def load(folder: Path) -> Any:

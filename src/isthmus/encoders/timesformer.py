@@ -20,6 +20,8 @@ ABOUT = "any TimeSformer of transformers: patch features of every frame"
 KIND = "video"
 PART = "timesformer-base-k400"
 SIZE = 224
+FEATURES = (8, 14, 14)
+LEAST = None
 
 
 def load(folder: Path) -> Any:

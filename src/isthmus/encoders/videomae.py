@@ -19,6 +19,8 @@ ABOUT = "any VideoMAE of transformers: features of cubes of two frames"
 KIND = "video"
 PART = "videomae-base"
 SIZE = 224
+FEATURES = (8, 14, 14)
+LEAST = None
 
 
 def load(folder: Path) -> Any:

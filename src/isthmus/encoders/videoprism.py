@@ -21,6 +21,8 @@ ABOUT = "any VideoPrism of transformers: patch features of every frame"
 KIND = "video"
 PART = "videoprism-base"
 SIZE = 288
+FEATURES = (16, 16, 16)
+LEAST = 18
 INSIDE = {r"^(video_model\.)?vision_model\.": ""}  # where the encoder lies in a model with a head or a text half
 
 

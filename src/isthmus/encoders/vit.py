@@ -19,6 +19,8 @@ ABOUT = "any ViT of transformers: patch features after the last norm"
 KIND = "image"
 PART = "vit-base-patch16-224"
 SIZE = 224
+FEATURES = (14, 14)
+LEAST = 16
 
 
 def build(config: Any) -> Any:

@@ -11,23 +11,24 @@ from typing import Any
 from torch import Tensor
 from transformers import Dinov2Model
 
+from isthmus.encoders import _pictures
 from isthmus.parts.weights import pretrained
 
 ABOUT = "ViT-S/14, nine layers, D=384: general features of a picture"
 KIND = "image"
 PART = "vit-s"
 SIZE = 112
+FEATURES = (8, 8)
+LEAST = 14
 UNUSED = ("embeddings.mask_token",)  # for pretraining
 
 
 def load(folder: Path) -> Any:
     """The encoder whose weights lie in `folder`."""
-    return pretrained(Dinov2Model, folder)
+    return pretrained(Dinov2Model, folder, unused=UNUSED)
 
 
-def grid(config: Any, size: int) -> tuple[int, ...]:
-    """How the features of a square picture of `size` pixels lie: rows, columns."""
-    return (size // config.patch_size,) * 2
+grid = _pictures.square
 
 
 def encode(model: Any, pixels_BCHW: Tensor, valid: Tensor | None = None) -> Tensor:

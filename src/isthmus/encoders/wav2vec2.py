@@ -26,6 +26,8 @@ ABOUT = "any Wav2Vec2 of transformers: 50 features a second"
 KIND = "audio"
 PART = "wav2vec2-base-960h"
 SIZE = 320_000  # samples: the 20 s that its large models were pretrained on (section 4.2)
+FEATURES = (999,)
+LEAST = 400
 RATE = _sound.RATE
 UNIT = "samples"
 UNUSED = ("masked_spec_embed",)  # what spans are masked with while it is trained
@@ -33,7 +35,7 @@ UNUSED = ("masked_spec_embed",)  # what spans are masked with while it is traine
 
 def load(folder: Path) -> Any:
     """The Wav2Vec2 in `folder`, also from under a head; an adapter is left out."""
-    model = pretrained(Wav2Vec2Model, folder)
+    model = pretrained(Wav2Vec2Model, folder, unused=UNUSED)
     model.adapter, model.config.add_adapter = None, False
     return model
 

@@ -37,6 +37,7 @@ from isthmus.evaluate.report import (
     write,
 )
 from isthmus.evaluate.scoring import Estimate
+from isthmus.types import noun, plural
 
 COLOURS = 8  # the page has so many, and as many dashes
 DOTS = 200  # at most so many points are drawn of a curve
@@ -66,7 +67,7 @@ class Contender:
         parameters: trained part -> how many weights (of an adapter, where it is one).
         slots: of one medium in the text; `memory` the soft tokens beside the text that layers in the LLM look at.
         flops: matrix products of the training, the mean over seeds; `seconds` likewise.
-        first_token: median seconds from features, and from a picture; the mean over seeds.
+        first_token: median seconds from features, and from a medium; the mean over seeds.
         peak_bytes: the largest resident memory of a training process; None where the system does not tell.
     """
 
@@ -146,6 +147,7 @@ class Outcome:
     budget: str
     seeds: int
     reference: str
+    kinds: tuple[str, ...]  # of media, those whose connectors are compared first
     contenders: list[Contender]
     cells: list[Cell]  # the first is the mean of all
 
@@ -197,9 +199,13 @@ def write_outcome(path: Path, outcome: Outcome, command: str) -> Path:
         "Score by training cost", "FLOPs", {c.name: c.flops for c in outcome.contenders}, scores, flop, colours
     )
     weights = {c.name: float(c.trained) for c in outcome.contenders}
+    medium = noun(outcome.kinds)
     content = page(
         "compare.html.j2",
         outcome=outcome,
+        medium=medium,
+        media=plural(medium),
+        raw="pixels" if medium == "picture" else f"the {medium}",
         mean=mean,
         lead=lead(outcome),
         colours=colours,

@@ -1,7 +1,8 @@
 """Several models, asked the same questions: each one's score, and how far it is from a reference model's.
 
 Models are trained several times, with other seeds. Two things make a figure uncertain: which pictures were asked about,
-and which seeds were drawn. Both are crossed (every seed is asked about every picture), and their variances add:
+and which seeds were drawn. Both are crossed (every seed is asked about every picture), and their variances add (read
+sound, clip, ... for picture where a benchmark is of these):
 
     x_sq     1 where seed s answers question q rightly, less the same of the reference for a difference
     T_s      sum_q w_q x_sq, T the mean over seeds; the weights w make a mean, or a mean of means
@@ -78,7 +79,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One model's figures in a cell; `swapped` where it was shown other pictures too, `difference` for the reference
+    """One model's figures in a cell; `swapped` where it was shown other media too, `difference` for the reference
     alone None."""
 
     score: Estimate

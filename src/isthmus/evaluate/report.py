@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus.errors import IsthmusError
-from isthmus.evaluate.scoring import Answer, Row, right
+from isthmus.evaluate.scoring import Answer, Row, about, right
 
 WIDTH, HEIGHT = 360, 216  # of a loss curve's picture: small enough for its labels to be read on a phone
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 36  # margins around the plot itself
@@ -109,6 +109,7 @@ def write_report(
         lead=lead(rows),
         plots=[plot(curve) for curve in curves],
         box={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+        medium=about(rows),
         benchmarks=[(name, list(group)) for name, group in groupby(rows, lambda row: row.benchmark)],
         cards=cards,
         right=sum(verdicts),
@@ -139,7 +140,7 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
     table.add_column("questions", no_wrap=wide, overflow="fold")
     table.add_column("n", justify="right", no_wrap=True)
     table.add_column("model", no_wrap=wide, overflow="fold")
-    table.add_column("another picture", no_wrap=wide, overflow="fold")
+    table.add_column(f"another {about(rows)}", no_wrap=wide, overflow="fold")
     table.add_column("majority answer", overflow="fold")
     for benchmark, group in groupby(rows, lambda row: row.benchmark):
         table.add_row(Text(_printable(benchmark), style="bold"))

@@ -17,7 +17,7 @@ from isthmus.evaluate.scoring import Answer
 from isthmus.train.mixture import load_split
 from isthmus.train.recipe import Check
 from isthmus.train.run import Run, features
-from isthmus.types import IGNORE_INDEX, Sample, Turn
+from isthmus.types import IGNORE_INDEX, Sample, Turn, noun
 
 BATCH = 32  # questions generated at once
 ROWS = 8  # samples, with all their questions, looked at in one pass
@@ -34,6 +34,14 @@ def ask_all(run: Run, checks: dict[str, Check], seed: int = 0) -> tuple[list[Ans
         answers += ask(run, name, samples, check.kinds, seed, check.swapped)
         shown |= {(name, sample.id): sample for sample in samples}
     return answers, shown
+
+
+def nouns(shown: Shown) -> dict[str, str]:
+    """What each benchmark showed, in a word."""
+    kinds: dict[str, list[str]] = {}
+    for (benchmark, _), sample in shown.items():
+        kinds.setdefault(benchmark, []).extend(medium.kind for medium in sample.media)
+    return {benchmark: noun(some) for benchmark, some in kinds.items()}
 
 
 def ask(

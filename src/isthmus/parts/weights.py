@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from isthmus.errors import PartUnavailable
 SAFE = {"local_files_only": True, "trust_remote_code": False}  # no hub, no code that lies beside the weights
 
 
-def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
+def pretrained(kind: Any, folder: Path, *, unused: Sequence[str] = (), **options: Any) -> Any:
     """The model of the transformers class `kind` whose weights lie in `folder` as safetensors, in fp32.
 
-    `options` go to `from_pretrained`: what the class takes besides its configuration, `key_mapping` for a model that
-    lies inside a larger one.
+    `unused` weights may be missing, and are zeros then: features do not need them. `options` go to `from_pretrained`:
+    what the class takes besides its configuration, `key_mapping` for a model that lies inside a larger one.
 
     Raises `PartUnavailable` when they cannot be read, do not fit, or do not fill the model: of a missing weight
     transformers says so in its log, and draws it at random.
@@ -32,7 +32,9 @@ def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise PartUnavailable(f"the part in {folder} cannot be loaded: {error}") from error
-    if missing := sorted(info["missing_keys"]):
+    for name in info["missing_keys"] & set(unused):
+        torch.nn.init.zeros_(model.get_parameter(name))  # not what was drawn: the same part is the same model
+    if missing := sorted(info["missing_keys"] - set(unused)):
         raise PartUnavailable(
             f"the part in {folder} does not fill a {type(model).__name__}: {len(missing)} of its weights are missing, "
             f"such as {missing[0]}. Is it a model of another kind?"

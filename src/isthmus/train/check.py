@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.order import order
 from isthmus.train.recipe import Mix, Recipe, Stage
 from isthmus.train.run import Run, composed, encode, features, group, learns_to_see, objective
-from isthmus.types import IGNORE_INDEX
+from isthmus.types import IGNORE_INDEX, Sample
 
 LIBRARIES = 0.45e9  # bytes: Python with torch and transformers, measured
 NAMES = {"image": "images", "audio": "sounds", "video": "clips", "points": "clouds"}  # pieces of a kind
@@ -31,8 +31,9 @@ BACKWARD = 1.5  # memory of a backward pass, and what the allocator does not giv
 def check(recipe: Recipe, console: Console) -> None:
     """Compose the parts and print, for each stage, its data, a sample with its supervised part, sizes and memory.
 
-    One batch goes forward, so that placeholders and soft tokens are counted and not computed; nothing is trained or
-    written but the features of that batch, which the run will find in the cache.
+    One batch goes forward, and a sample of each kind of media that it lacks, so that placeholders and soft tokens are
+    counted and not computed; nothing is trained or written but these samples' features, which the run will find in the
+    cache.
 
     The memory of a stage is the sum of: weights (parameters and buffers as they are stored), gradients (as many bytes
     as what is trained), moments (twice as many: AdamW keeps two in fp32), activations (what autograd keeps for the
@@ -67,6 +68,7 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     batches, lengths = order(mixture, stage, seed), mixture.lengths
     epoch = range(-(-len(lengths) // stage.batch))
     largest = max((batches[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
+    largest = [*largest, *_new(mixture.samples, [mixture.samples[i] for i in largest])]
     batch = mixture.pick(largest, random.Random(seed))
     adapted = {*model.config.adapters, *model.config.trained} - {"llm"}  # by this stage or before: not to be kept
     with torch.no_grad():
@@ -82,7 +84,8 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     gradients = iter(reached)
     all_learn(stage, {part["name"]: [next(gradients) for _ in part["params"]] for part in groups})
     if tokens == sum(len(row.ids) for row in rows):  # the objective reads these rows
-        console.print(marked(rows[0], run.processor.template), soft_wrap=True)
+        for place in _new(batch) or [0]:  # one of each kind
+            console.print(marked(rows[place], run.processor.template), soft_wrap=True)
         _say(console, "tokens", f"{tokens:,} a step at most, {_supervised(rows):,} of them supervised")
     else:
         _say(console, "tokens", f"{tokens:,} soft tokens a step; no text goes through the LLM")
@@ -95,6 +98,16 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     facts |= {"backward": BACKWARD * facts["activations"], "features": stored, "libraries": LIBRARIES}
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in facts.items())
     _say(console, "memory", f"about {sum(facts.values()) / 1e9:.1f} GB ({parts})")
+
+
+def _new(samples: Sequence[Sample], met: Iterable[Sample] = ()) -> list[int]:
+    """Which of the samples are the first to show a kind of media that those `met` and the ones before do not."""
+    known, found = {medium.kind for sample in met for medium in sample.media}, []
+    for place, sample in enumerate(samples):
+        if not known.issuperset(kinds := {medium.kind for medium in sample.media}):
+            known |= kinds
+            found.append(place)
+    return found
 
 
 def marked(row: Row, template: Template) -> Text:

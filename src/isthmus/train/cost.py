@@ -52,7 +52,7 @@ class Cost:
 def cost(recipe: Recipe, *, timed: bool, console: Console) -> Cost:
     """Compose the recipe's parts and measure one step of each stage, on real data; `timed` steps are really made.
 
-    Pictures are encoded and kept, so that the training finds them. The model is thrown away.
+    Media are encoded and kept, so that the training finds them. The model is thrown away.
 
     Raises what `train.run.train` raises for a recipe that cannot be used.
     """

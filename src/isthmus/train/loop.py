@@ -7,7 +7,7 @@ import math
 import random
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +24,7 @@ from isthmus.train.mixture import Mixture
 from isthmus.train.order import order
 from isthmus.train.recipe import Stage
 from isthmus.train.state import Progressed
+from isthmus.types import Sample
 
 SKIPS = 5  # batches in a row whose loss or gradient may be NaN or infinite before the run stops
 SAVE_EVERY = 120.0  # seconds between checkpoints
@@ -84,7 +85,8 @@ def run_stage(
             done.seconds = now - started
             if finite:
                 if done.step == 0:
-                    all_learn(stage, {group["name"]: [weight.grad for weight in group["params"]] for group in groups})
+                    found = {group["name"]: [weight.grad for weight in group["params"]] for group in groups}
+                    all_learn(stage, found, later=_kinds(mixture.samples) - _kinds(samples))
                 bad = 0
                 done.add(value, tokens / max(now - tick, 1e-9))
                 bar.update(task, completed=done.step, note=_note(done))
@@ -141,14 +143,21 @@ def _update(loss: Tensor, optimizer: torch.optim.Optimizer, trained: list[Tensor
     return finite
 
 
-def all_learn(stage: Stage, gradients: Mapping[str, Sequence[Tensor | None]]) -> None:
-    """Raises `BadRecipe` for a trained part to whose weights the loss gave no gradient."""
+def all_learn(stage: Stage, gradients: Mapping[str, Sequence[Tensor | None]], later: Collection[str] = ()) -> None:
+    """Raises `BadRecipe` for a trained part to whose weights the loss gave no gradient.
+
+    Parts of the kinds of media that come `later`, and were not in this batch, are left out.
+    """
     for name, found in gradients.items():
-        if all(gradient is None for gradient in found):
+        if name.partition(".")[0] not in later and all(gradient is None for gradient in found):
             raise BadRecipe(
                 f"stage {stage.name}: the objective {stage.objective} gives {name} no gradient, so it"
                 " would not be trained. Take it out of `train`, or choose another objective."
             )
+
+
+def _kinds(samples: Iterable[Sample]) -> set[str]:
+    return {medium.kind for sample in samples for medium in sample.media}
 
 
 def _over(stage: Stage, done: Progressed) -> bool:

@@ -13,12 +13,14 @@ SPLITS = ("train", "concepts", "layouts")
 PARTS = moving.PARTS
 
 
-def load(split: str, count: int, seed: int = 0) -> list[Sample]:
+def load(split: str, count: int, seed: int = 0, packages: moving.Packages = 1) -> list[Sample]:
     """`count` clips: shuffled rounds of all drawings; of a last round that is cut short, some of them.
+
+    The drawings are those of the first `packages` of four; what is beyond the first is fetched when it is asked for.
 
     `concepts` shows drawings that training does not have, `layouts` those of training in layouts never trained.
     """
-    trained, held = moving.animations()
+    trained, held = moving.animations(packages)
     pool = held if split == "concepts" else trained
     layouts = [one for one in moving.LAYOUTS if (one in moving.HELD_OUT_LAYOUTS) == (split == "layouts")]
     order = random.Random(f"{seed}/moving-emoji/{split}")
