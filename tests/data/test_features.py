@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from isthmus.data.features import BATCH, FeatureCache
+from isthmus.data import features
+from isthmus.data.features import BATCH, FeatureCache, TooLarge
 from isthmus.errors import IsthmusError
 from isthmus.media.forms import key
 
@@ -36,9 +40,9 @@ def pictures(count: int, size: tuple[int, int] = (4, 2)) -> list[PIL.Image.Image
 def get(folder: Path, encoder: Encoder, some: list[PIL.Image.Image], name: str = "e") -> Tensor:
     store = FeatureCache(folder, name)
     try:
-        features, valid, pieces = store.get(([picture] for picture in some), len(some), encoder)
+        found, valid, pieces = store.get(([picture] for picture in some), len(some), encoder)
         assert valid is None
-        return features[[row for (row,) in pieces]]
+        return found[[row for (row,) in pieces]]
     finally:
         store.close()
 
@@ -116,9 +120,9 @@ def test_media_of_several_pieces_and_of_different_lengths(tmp_path: Path) -> Non
 
     for _ in range(2):
         store = FeatureCache(tmp_path, "sounds")
-        features, valid, pieces = store.get([*sounds, sounds[1]], 4, encode)
+        found, valid, pieces = store.get([*sounds, sounds[1]], 4, encode)
         store.close()
-        assert [features[some.start : some.stop, 1, 0].tolist() for some in pieces] == [
+        assert [found[some][:, 1, 0].tolist() for some in pieces] == [
             [0],
             [10, 11],
             [20, 21, 22],
@@ -126,13 +130,14 @@ def test_media_of_several_pieces_and_of_different_lengths(tmp_path: Path) -> Non
         ]
         assert valid is not None
         assert valid.tolist() == [4, 4, 5, 4, 5, 6]
-        assert features.shape == (6, 2, 1), "what is the same stands once"
+        assert found.shape == (6, 2, 1), "what is the same stands once"
     assert calls == [6], "all of it came from the file the second time"
 
 
 def test_damage_and_infinity_are_named(tmp_path: Path) -> None:
-    (tmp_path / "e.sqlite").write_bytes(b"not a database" * 100)
-    with pytest.raises(IsthmusError, match=r"e\.sqlite cannot be used: .*delete it"):
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e/index.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(IsthmusError, match=r"index\.sqlite cannot be used: .*delete its folder"):
         get(tmp_path, Encoder(), pictures(1))
     store = FeatureCache(tmp_path, "f")
     with pytest.raises(IsthmusError, match="not finite in float16"):
@@ -141,3 +146,45 @@ def test_damage_and_infinity_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(IsthmusError, match="cannot be used"):
         FeatureCache(tmp_path / "file", "e")
+
+
+def test_shards_are_mapped_and_the_oldest_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "SHARD", 300)
+    some = pictures(3 * BATCH)
+    found = get(tmp_path, Encoder(), some)
+    files = sorted((tmp_path / "e").glob("*.f16"), key=lambda path: path.stat().st_mtime_ns)
+    assert len(files) == 3
+    store = FeatureCache(tmp_path, "e")
+    rows, _, _ = store.get(([picture] for picture in some), len(some), Encoder(fails_after=0))
+    store.close()
+    assert all(isinstance(shard, np.memmap) for shard in rows.shards)
+    for index in (5, [0, 95, 40], slice(90, None)):
+        assert torch.equal(rows[index], found[index])
+    os.utime(files[1], (1, 1))  # it was not used for long
+    monkeypatch.setenv("ISTHMUS_FEATURES_GB", str((4 * BATCH * 12 - 1) / 1e9))
+    get(tmp_path, Encoder(), pictures(BATCH, (8, 8)), "other")
+    assert [path.exists() for path in files] == [True, False, True]
+    assert torch.equal(rows[BATCH : 2 * BATCH], found[BATCH : 2 * BATCH]), "what is mapped stays readable"
+    monkeypatch.delenv("ISTHMUS_FEATURES_GB")
+    again = Encoder()
+    assert torch.equal(get(tmp_path, again, some), found)
+    assert again.seen == BATCH, "what was deleted is computed anew"
+
+
+def test_features_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISTHMUS_FEATURES_GB", str(2.5 * BATCH * 12 / 1e9))
+    with pytest.raises(TooLarge, match=r"features of 64 of 96 media fill the .* Set ISTHMUS_FEATURES_GB to more"):
+        get(tmp_path, Encoder(), pictures(3 * BATCH))
+
+
+def write(folder: Path, start: int) -> float:
+    return float(get(folder, Encoder(), pictures(120)[start : start + 80]).sum())
+
+
+def test_several_processes_write_at_once(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
+        sums = list(pool.map(write, [tmp_path] * 3, [0, 20, 40]))
+    encoder = Encoder()
+    found = get(tmp_path, encoder, pictures(120))
+    assert encoder.seen == 0
+    assert sums == [float(found[start : start + 80].sum()) for start in (0, 20, 40)]

@@ -8,49 +8,67 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import sqlite3
+import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from isthmus.data.shards import ENDING, SHARD, Rows, cap, room
 from isthmus.errors import IsthmusError
 from isthmus.media.forms import key
 
 BATCH = 32  # media
 Pieces = Sequence[Any]  # what an encoder is given of one medium: pictures or arrays
 Encode = Callable[[list[Any]], tuple[Tensor, Tensor | None]]
-Entry = tuple[Tensor, Tensor | None]  # features [pieces x N, D] of a medium, units of each piece
+Entry = tuple[Tensor, Tensor | None, tuple[int, int]]  # features [pieces, N, D], units of each piece, N and D
+Kept = tuple[str, int, int, bytes | None, int]  # shard, first row, pieces, units of each, checksum
+
+
+class TooLarge(IsthmusError):
+    """Features do not fit into the space that they may take."""
 
 
 class FeatureCache:
-    """Features of media on disk, as float16, in one SQLite file for each encoder and preprocessing; `close` it.
+    """Features of media on disk, as float16, for one encoder and preprocessing (see `data.shards`); `close` it.
 
-    Raises `IsthmusError` when the file is damaged, cannot be written or the disk is full.
+    Several processes may write at once. Raises `IsthmusError` when a file is damaged or cannot be written, the disk is
+    full, or the features of one call are more than the folder may hold.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.path = folder / f"{fingerprint[:24]}.sqlite"
-        with self._readable():
-            folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.here = folder, folder / fingerprint[:24]
+        self.path = self.here / "index.sqlite"
+        self._file: BinaryIO | None = None  # of the shard that is being written
+        self._written = 0  # rows of it
+        with self._usable():
+            self.here.mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(self.path, timeout=60)
         try:
-            with self._readable():
-                self.db.execute("CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, rows INT, value BLOB)")
-                self.db.execute("CREATE TABLE IF NOT EXISTS lengths (key BLOB PRIMARY KEY, value BLOB)")
+            with self._usable(), self.db:
+                self.db.execute("CREATE TABLE IF NOT EXISTS shards (name TEXT PRIMARY KEY, n INT, d INT)")
+                self.db.execute(
+                    "CREATE TABLE IF NOT EXISTS media"
+                    " (key BLOB PRIMARY KEY, shard TEXT, row INT, pieces INT, units BLOB, crc INT)"
+                )
         except IsthmusError:
             self.close()
             raise
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the files."""
+        if self._file:
+            self._file.close()
         self.db.close()
 
-    def get(self, media: Iterable[Pieces], count: int, encode: Encode) -> tuple[Tensor, Tensor | None, list[range]]:
+    def get(self, media: Iterable[Pieces], count: int, encode: Encode) -> tuple[Rows, Tensor | None, list[range]]:
         """Features [P, N, D] of N = `count` media's pieces as float16, their `valid` [P], and each medium's pieces.
 
         A medium is what its encoder is given of it: one array or picture, or several pieces. Equal media share theirs.
@@ -61,58 +79,91 @@ class FeatureCache:
             encode: pieces of several media -> features [K, N, D], and how many units of each are real [K] or None.
         """
         first: dict[bytes, range] = {}  # medium -> its pieces
-        store, valid, used = torch.empty(0), torch.empty(0, dtype=torch.long), 0
-        lengths, out, more = False, [], iter(media)
+        shards: dict[str, int] = {}  # name -> number
+        places: list[tuple[int, int]] = []
+        units: list[bytes | None] = []
+        out: list[range] = []
+        digest, more = hashlib.sha256(), iter(media)
         while some := list(itertools.islice(more, BATCH)):
             batch = dict(zip(named := [_key(medium) for medium in some], some, strict=True))
-            with self._readable():
+            with self._usable():
                 found = self._read(batch.keys() - first.keys())
             if wanted := {k: medium for k, medium in batch.items() if k not in found and k not in first}:
                 made = dict(zip(wanted, _encoded([*wanted.values()], encode), strict=True))
-                found |= made
-                with self._readable():
-                    self._write(made)
+                with self._usable():
+                    found |= self._write(made, {self.here / name for name in shards}, len(out), count)
             for k in dict.fromkeys(named):
                 if k in first:
                     continue
-                own, units = found[k]
-                own = own.view(len(batch[k]), -1, own.shape[-1])
-                store, valid = _grown(store, used + len(own), count, own), _grown(valid, used + len(own), count, valid)
-                store[used : used + len(own)] = own
-                if units is not None:
-                    lengths = True
-                    valid[used : used + len(own)] = units
-                first[k] = range(used, used := used + len(own))
+                shard, row, pieces, own, crc = found[k]
+                number = shards.setdefault(shard, len(shards))
+                first[k] = range(len(places), len(places) + pieces)
+                places += [(number, row + i) for i in range(pieces)]
+                units.append(own)
+                digest.update(k + crc.to_bytes(4, "big"))
             out += [first[k] for k in named]
-        return store[:used], valid[:used] if lengths else None, out
+        with self._usable():
+            mapped = [self._map(name) for name in shards]
+        known = [_array(own, np.int64) for own in units if own is not None]
+        rows = Rows(mapped, np.array(places, np.int64).reshape(-1, 2), digest.hexdigest())
+        return rows, torch.cat(known) if known else None, out
 
-    def _read(self, keys: Iterable[bytes]) -> dict[bytes, Entry]:
-        wanted = list(keys)
-        marks = ",".join("?" * len(wanted))
+    def _map(self, name: str) -> Any:
+        (self.here / name).touch()  # it is in use
+        n, d = self.db.execute("SELECT n, d FROM shards WHERE name = ?", (name,)).fetchone()
+        return np.memmap(self.here / name, np.float16, "r").reshape(-1, n, d)
+
+    def _read(self, keys: Iterable[bytes]) -> dict[bytes, Kept]:
+        """What is there of these media. Of a shard that was deleted for room, nothing is."""
+        marks = ",".join("?" * len(wanted := list(keys)))
         rows = self.db.execute(
-            "SELECT key, rows, features.value, lengths.value FROM features LEFT JOIN lengths USING (key)"
-            f" WHERE key IN ({marks})",
-            wanted,
-        )
-        return {
-            k: (_array(value, np.float16).reshape(n, -1), None if units is None else _array(units, np.int64))
-            for k, n, value, units in rows
-        }
+            f"SELECT key, shard, row, pieces, units, crc FROM media WHERE key IN ({marks})", wanted
+        ).fetchall()
+        gone = {name for name in {row[1] for row in rows} if not (self.here / name).is_file()}
+        if gone:
+            with self.db:
+                self.db.executemany("DELETE FROM media WHERE shard = ?", [(name,) for name in gone])
+        return {k: tuple(own) for k, *own in rows if own[0] not in gone}
 
-    def _write(self, found: dict[bytes, Entry]) -> None:
-        rows = [(k, len(own), own.contiguous().numpy().tobytes()) for k, (own, _) in found.items()]
-        units = [(k, own.numpy().tobytes()) for k, (_, own) in found.items() if own is not None]
+    def _write(self, made: dict[bytes, Entry], used: set[Path], before: int, count: int) -> dict[bytes, Kept]:
+        """Add features to this process's shard, on the disk before the index says so."""
+        data = {k: own.contiguous().numpy().tobytes() for k, (own, _, _) in made.items()}
+        need = sum(map(len, data.values()))
+        if not room(self.folder, need, used | ({Path(self._file.name)} if self._file else set())):
+            raise TooLarge(
+                f"features of {before:,} of {count:,} media fill the {cap() / 1e9:g} GB that {self.folder} may hold."
+                " Set ISTHMUS_FEATURES_GB to more"
+            )
+        n, d = next(iter(made.values()))[2]
+        if self._file is None or self._file.tell() > SHARD:
+            if self._file:
+                self._file.close()
+            self._file, self._written = (self.here / f"{uuid.uuid4().hex}{ENDING}").open("wb"), 0
+            with self.db:
+                self.db.execute("INSERT INTO shards VALUES (?, ?, ?)", (Path(self._file.name).name, n, d))
+        name, found = Path(self._file.name).name, {}
+        for k, (own, lengths, _) in made.items():
+            pieces = own.numel() // (n * d)
+            units = None if lengths is None else lengths.numpy().tobytes()
+            found[k] = (name, self._written, pieces, units, zlib.crc32(data[k]))
+            self._file.write(data[k])
+            self._written += pieces
+        self._file.flush()
+        os.fsync(self._file.fileno())
         with self.db:
-            self.db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
-            self.db.executemany("INSERT OR REPLACE INTO lengths VALUES (?, ?)", units)
+            self.db.executemany(
+                "INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?, ?, ?)", [(k, *own) for k, own in found.items()]
+            )
+        return found
 
     @contextmanager
-    def _readable(self) -> Iterator[None]:
+    def _usable(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
             raise IsthmusError(
-                f"the feature cache {self.path} cannot be used: {error}. Free some space; if it is damaged, delete it."
+                f"the feature cache {self.path} cannot be used: {error}. Free some space; if it is damaged, delete its"
+                " folder."
             ) from error
 
 
@@ -123,7 +174,7 @@ def _key(pieces: Pieces) -> bytes:
 
 
 def _encoded(media: Sequence[Pieces], encode: Encode) -> list[Entry]:
-    """Features [pieces x N, D] of each medium, and how long its pieces are."""
+    """Features [pieces, N, D] of each medium, how long its pieces are, N and D."""
     pieces = [piece for medium in media for piece in medium]
     made = [encode(pieces[i : i + BATCH]) for i in range(0, len(pieces), BATCH)]
     features = torch.cat([own for own, _ in made]).to(torch.float16)
@@ -133,18 +184,9 @@ def _encoded(media: Sequence[Pieces], encode: Encode) -> list[Entry]:
         raise IsthmusError("the encoder's features are not finite in float16. Is its checkpoint damaged?")
     counts = [len(medium) for medium in media]
     lengths = [None] * len(media) if valid is None else torch.split(valid, counts)
-    return [(own.flatten(0, 1), length) for own, length in zip(torch.split(features, counts), lengths, strict=True)]
+    shape = (features.shape[1], features.shape[2])
+    return [(own, length, shape) for own, length in zip(torch.split(features, counts), lengths, strict=True)]
 
 
 def _array(value: bytes, dtype: Any) -> Tensor:
     return torch.from_numpy(np.frombuffer(value, dtype).copy())
-
-
-def _grown(store: Tensor, wanted: int, count: int, like: Tensor) -> Tensor:
-    """`store` with room for `wanted` rows; what is never written takes no memory."""
-    if wanted <= len(store):
-        return store
-    larger = torch.empty(max(count, 2 * len(store), wanted), *like.shape[1:], dtype=like.dtype)
-    if len(store):
-        larger[: len(store)] = store
-    return larger

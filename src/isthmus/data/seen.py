@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from isthmus.data.shards import Rows
 
 Piece = tuple[str, int, int]  # kind, row of its features, slots in the text
 
@@ -23,7 +25,7 @@ class Seen:
         rows: of each sample, the pieces of each medium in reading order.
     """
 
-    store: dict[str, Tensor] = field(default_factory=dict)
+    store: Mapping[str, Tensor | Rows] = field(default_factory=dict)
     valid: dict[str, Tensor] = field(default_factory=dict)
     rows: list[list[list[Piece]]] = field(default_factory=list)
 
@@ -93,7 +95,7 @@ class Seen:
             ]
             for kinds, mine in ((store, seen.store), (valid, seen.valid)):
                 for kind, tensor in mine.items():
-                    kinds.setdefault(kind, []).append(tensor)
+                    kinds.setdefault(kind, []).append(tensor if isinstance(tensor, Tensor) else tensor[:])
         joined = [{kind: torch.cat(parts) for kind, parts in kinds.items()} for kinds in (store, valid)]
         return cls(joined[0], joined[1], rows)
 

@@ -15,6 +15,7 @@ import torch
 
 from isthmus.data.features import BATCH
 from isthmus.data.seen import Seen, spread
+from isthmus.data.shards import Rows
 from isthmus.data.sources import load_split
 from isthmus.errors import BadData, BadRecipe
 from isthmus.media import load
@@ -76,7 +77,7 @@ class Mixture:
         shapes = [(kind, own.shape, own.dtype) for kind, own in self.features.store.items()]
         digest = hashlib.sha256(repr((facts, self.features.rows, shapes)).encode())
         for own in (*self.features.store.values(), *self.features.valid.values()):
-            digest.update(own.contiguous().numpy().data)
+            digest.update(own.digest.encode() if isinstance(own, Rows) else own.contiguous().numpy().data)
         return digest.hexdigest()
 
     def batch(self, indices: Sequence[int], rng: random.Random) -> tuple[list[Sample], Seen]:

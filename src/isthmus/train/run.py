@@ -20,6 +20,7 @@ from torch import Tensor
 
 from isthmus.data.features import FeatureCache
 from isthmus.data.seen import Piece, Seen
+from isthmus.data.shards import Rows
 from isthmus.errors import BadRecipe, Interrupted, IsthmusError
 from isthmus.model import add_lora, compose, part, save_trained, unfreeze
 from isthmus.options import checked
@@ -182,7 +183,7 @@ def features(run: Run, samples: Sequence[Sample], note: str = "features", consol
     Raises `BadMedia` for a medium that cannot be decoded.
     """
     run.model.eval()
-    store: dict[str, Tensor] = {}
+    store: dict[str, Tensor | Rows] = {}
     valid: dict[str, Tensor] = {}
     rows: dict[str, Iterator[list[Piece]]] = {}
     kinds = dict.fromkeys(medium.kind for sample in samples for medium in sample.media)
