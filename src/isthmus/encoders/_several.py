@@ -96,7 +96,7 @@ class SeveralImageProcessor(BaseImageProcessor):  # type: ignore[misc]
 
     def __call__(self, images: Sequence[PIL.Image.Image], return_tensors: str = "pt", **kwargs: Any) -> BatchFeature:
         """`pixel_values` [B, 3 K, S, S] for K encoders; smaller pictures lie in the upper left corner, on zeros."""
-        made = [one(images, return_tensors=return_tensors, **kwargs).pixel_values for one in self.each]
+        made = [_pictures.prepared(one, images, **kwargs).pixel_values for one in self.each]
         side = self.size["height"]
         filled = [nn.functional.pad(x, (0, side - x.shape[-1], 0, side - x.shape[-2])) for x in made]
         return BatchFeature({"pixel_values": torch.cat(filled, 1)})

@@ -293,7 +293,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         return _tiles.cut(picture, _pictures.side(self.image_processor), self.tiles, self.image_processor.resample)
 
     def _pixels(self, pieces: Sequence[PIL.Image.Image]) -> Tensor:
-        made = self.image_processor(pieces, return_tensors="pt")
+        made = _pictures.prepared(self.image_processor, pieces)
         if "aspect_ratio_ids" in made:  # all pictures are one row's to it
             return mllama.pack(made.pixel_values[0], made.aspect_ratio_ids[0])
         return made.pixel_values  # type: ignore[no-any-return]
