@@ -223,7 +223,7 @@ def test_series_are_filled_up_and_cut() -> None:
     torch.testing.assert_close(series[1], torch.from_numpy(long[:, 4:]))
     assert valid.tolist() == [3, 6]
     for bad, says in (
-        (np.zeros((3, 6)), r"shape \(3, 6\); this part takes steps of 2 channels"),
+        (np.zeros((3, 6)), r"a series of 3 channels; this model's encoder takes 2. .* \(part: new, channels: 3\)$"),
         (np.zeros((2, 0)), r"shape \(2, 0\)"),
         (np.zeros(2), r"shape \(2,\)"),
         (np.full((2, 6), np.inf), "infinite values"),
