@@ -51,6 +51,14 @@ def load_rgba(source: object) -> PIL.Image.Image:
     return _still(*read(source, "an image is a path or bytes"), lambda picture: picture.convert("RGBA"))
 
 
+def load_svg(source: object, side: int) -> PIL.Image.Image:
+    """A drawing of lines in the square of `side` pixels: RGBA. For our own data: a user's file is never drawn so."""
+    import resvg_py
+
+    data, _ = read(source, "a drawing is a path or bytes")
+    return load_rgba(bytes(resvg_py.svg_to_bytes(svg_string=data.decode(), width=side, height=side)))
+
+
 def _still(data: bytes, name: str, to: Convert, room: int = MAX_REQUEST_PIXELS) -> PIL.Image.Image:
     """One of `FORMATS`, upright, converted by `to`."""
     try:
