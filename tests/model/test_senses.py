@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers import SiglipImageProcessorPil
 
 import isthmus
 from isthmus.chat import Chat, _command
-from isthmus.errors import BadData, BadMedia, BadRecipe
+from isthmus.errors import BadCheckpoint, BadData, BadMedia, BadRecipe
 from isthmus.media.forms import Clip, Cloud, Signal, Sound
 from isthmus.model import compose, load, save_full
 from isthmus.registry import names
@@ -206,6 +207,20 @@ def test_a_series_is_brought_to_the_models_rate(make: Callable[..., Built], tmp_
     assert sum(window.shape[1] for window in free.arrays(Series(tmp_path / "fast.csv"))) == 36, (
         "its own, where the model has none"
     )
+
+
+@pytest.mark.parametrize("reader", ["Raeder", "pipeline", "LlamaModel", "models", None])
+def test_a_checkpoint_with_an_unknown_reader_is_refused(
+    make: Callable[..., Built], tmp_path: Path, reader: str | None
+) -> None:
+    save_full(*make("patchtst"), tmp_path / "saved")
+    (tmp_path / "saved/manifest.json").unlink()
+    file = tmp_path / "saved/processor_config.json"
+    said = json.loads(file.read_text())
+    said["encoders"]["series"]["reader"] = reader
+    file.write_text(json.dumps(said))
+    with pytest.raises(BadCheckpoint, match=f"saved: .*encoders.series: no reader {reader!r}. Known: Reader, Several"):
+        load(tmp_path / "saved")
 
 
 def test_nothing_of_a_long_series_is_lost(make: Callable[..., Built]) -> None:

@@ -21,12 +21,11 @@ from typing import Any, ClassVar, Literal, get_args
 
 import PIL.Image
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, BatchFeature, PreTrainedConfig
 from transformers.image_processing_utils import BaseImageProcessor
 
-from isthmus.encoders import _pictures
+from isthmus.encoders import _pictures, _reader
 from isthmus.errors import BadRecipe
 from isthmus.registry import find
 
@@ -72,7 +71,7 @@ class SeveralImageProcessor(BaseImageProcessor):  # type: ignore[misc]
     def __init__(self, each: Sequence[Any] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.each = [
-            getattr(transformers, one["image_processor_type"])(**one) if isinstance(one, dict) else one for one in each
+            _reader.known(one.get("image_processor_type"))(**one) if isinstance(one, dict) else one for one in each
         ]
 
     @property

@@ -9,15 +9,14 @@ from typing import Any
 
 import PIL.Image
 import torch
-import transformers
 from torch import Tensor
 from transformers import AutoTokenizer, ProcessorMixin
 
 from isthmus.data.packing import Frame, Slots, Template
 from isthmus.encoders import _pictures, _tiles, mllama
-from isthmus.encoders._reader import Reader
+from isthmus.encoders._reader import Reader, known
 from isthmus.encoders._several import SeveralImageProcessor
-from isthmus.errors import BadData
+from isthmus.errors import BadCheckpoint, BadData
 from isthmus.media import load
 from isthmus.media.request import Request
 from isthmus.model import encoding
@@ -26,7 +25,7 @@ from isthmus.parts.weights import SAFE
 from isthmus.types import Image, Message
 
 READER = "reader"  # the folder of that tokenizer
-OWN: dict[str, Any] = {own.__name__: own for own in (Reader, SeveralImageProcessor)}  # readers not of transformers
+OWN = (Reader, SeveralImageProcessor)  # readers not of transformers
 ROLES = ("system", "user", "assistant")
 
 
@@ -87,12 +86,15 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *args: Any, **kwargs: Any) -> Any:
-        """As its base class, with the `reader` if there is one."""
+        """As its base class, with the `reader` if there is one. Raises `BadCheckpoint` for an unknown reader's name."""
         processor = super().from_pretrained(folder, *args, **kwargs)
         if (Path(folder) / READER).is_dir():
             processor.reader = AutoTokenizer.from_pretrained(Path(folder) / READER, **SAFE)
         for kind, facts in processor.encoders.items():
-            own = OWN.get(facts["reader"]) or getattr(transformers, facts["reader"])
+            try:
+                own = known(facts.get("reader"), *OWN)
+            except BadCheckpoint as error:
+                raise BadCheckpoint(f"{folder}: processor_config.json: encoders.{kind}: {error}") from None
             processor.readers[kind] = own.from_pretrained(Path(folder) / kind, local_files_only=True)
         return processor
 
