@@ -21,6 +21,7 @@ from rich.console import Console
 
 from isthmus.errors import BadData, IsthmusError
 from isthmus.media import load
+from isthmus.media.request import Request
 from isthmus.types import KINDS, Image, Medium, Message
 
 LONGEST = 64  # tokens of an answer
@@ -51,6 +52,7 @@ class Chat:
         if medium.kind not in self.processor.placeholders:
             takes = ", ".join(self.processor.placeholders) or "no media"
             raise BadData(f"this model takes {takes}, not {medium.kind}")
+        Request(len(self.waiting) + 1 + sum(len(message.media) for message in self.said))  # refused before it is read
         if isinstance(medium, Image):
             seen = load(medium)
             medium = Image(lambda: seen)

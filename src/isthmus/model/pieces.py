@@ -37,7 +37,8 @@ def pieces(medium: Any, facts: Mapping[str, Any], reader: Any, load: Load) -> li
     Raises `BadMedia`, naming the medium, for one that cannot be decoded, or that the encoder cannot take.
     """
     with named(medium):
-        module = find("isthmus.encoders", facts["name"]) if isinstance(facts["name"], str) else None
+        several = not isinstance(facts["name"], str)  # encoders of pictures, which see a clip's frames
+        module: Any = None if several else find("isthmus.encoders", facts["name"])
         found: list[Any] = _OF[medium.kind](medium, load, facts, reader, module)
         if hasattr(module, "fits"):
             for piece in found:
