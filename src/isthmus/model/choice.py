@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -55,20 +56,24 @@ def choose(kind: str, how: Sense) -> Chosen:
         encoder["frames"] = frames = given.pop("frames", encoding.FRAMES)
         if not isinstance(frames, int) or frames < 1:
             raise BadRecipe(f"{kind}: frames: {frames!r}, a number of at least 1 is needed")
+    if "rate" in given and kind == "series":
+        encoder["rate"] = rate = given.pop("rate")
+        if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+            raise BadRecipe(f"{kind}: rate: {rate!r}, steps a second are wanted: a number above 0")
     if "tiles" in given and kind == "image":
         encoder["tiles"] = tiles = given.pop("tiles")
         if not isinstance(tiles, int) or tiles < 2:
             raise BadRecipe(f"{kind}: tiles: {tiles!r}, a number of at least 2 is needed; leave it out for none")
     options = {key: value for key, value in given.items() if key != "connector"}
     known, own = list(connector_options(given["connector"])), ["part", "size"]
-    own += ["frames"] if framed else ["tiles"] if kind == "image" else []
+    own += ["frames"] if framed else {"image": ["tiles"], "series": ["rate"]}.get(kind, [])
     own += ["join"] if "join" in encoder else []
     for key in options:
         if key not in known:
             raise BadRecipe(f"{kind}: {miss('option', key, [*own, *known])}")
     if framed and "time" in known:
         options.setdefault("time", True)  # the encoder sees each frame as a picture of its own
-    if ("tiles" in encoder or kind in ("audio", "video")) and "together" in known:
+    if ("tiles" in encoder or kind in ("audio", "video", "series")) and "together" in known:
         options.setdefault("together", True)  # or text would see the last tile, window or part of a clip only
     build = find("isthmus.connectors", given["connector"]).Connector.__init__
     if wrong := [what for _, what in problems(given["connector"], build, SIZES, options)]:
