@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from transformers import SiglipImageProcessorPil
 
 from isthmus.chat import Chat
 from isthmus.data.seen import Seen
-from isthmus.errors import BadRecipe
+from isthmus.errors import BadRecipe, Interrupted
 from isthmus.evaluate.run import ask_all
 from isthmus.model import load
 from isthmus.model.checkpoint import trained_tensors
@@ -277,6 +279,60 @@ def test_an_encoder_that_does_not_learn_stays_in_evaluation(recipe: Callable[...
     made.model.train()
     run.encode(made, samples[:2], learns=True)
     assert (made.model.encoders["image"].training, made.model.encoders["series"].training) == (True, False)
+
+
+def normed(model: Any) -> bool:
+    """Whether there are batch norms in it, as in the PatchTST of a hub."""
+    return any(isinstance(module, torch.nn.modules.batchnorm._NormBase) for module in model.modules())
+
+
+def test_batch_statistics_are_resumed_and_saved(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that trains an encoder with batch norms, stopped twice, is the one that was not stopped, bit for bit."""
+    facts = recipe("series").model_dump()
+    for stage in facts["stages"]:
+        stage |= {"train": stage["train"] | {"series.encoder": 1e-3}, "steps": 6}
+    plan = Recipe.model_validate(facts)
+    whole = run.train(plan, tmp_path / "whole", console=QUIET)
+    assert normed(whole.model.encoders["series"])
+    for after in (3, 6, 5):  # in the first stage, in the second, and there again
+        call, count = Seen.features, iter(range(10_000))
+
+        def pressed(self: Any, kind: str, call: Any = call, count: Any = count, after: int = after) -> Any:
+            if next(count) == after:
+                os.kill(os.getpid(), signal.SIGINT)
+            return call(self, kind)
+
+        with monkeypatch.context() as patch, pytest.raises(Interrupted):
+            patch.setattr(Seen, "features", pressed)
+            run.train(plan, tmp_path / "cut", resume=True, console=QUIET)
+    cut = run.train(plan, tmp_path / "cut", resume=True, console=QUIET)
+    expected = whole.model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in cut.model.state_dict().items())
+    for folder in ("whole", "cut"):
+        model, _ = load(tmp_path / folder / "model")
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("how", ["frozen", "adapter"])
+def test_batch_statistics_of_a_part_that_does_not_learn_stay(
+    how: str, recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside an encoder that learns, and under an adapter; what is saved is what was trained."""
+    facts = recipe("image", "series").model_dump()
+    learns = {"image.encoder": 1e-3} if how == "frozen" else {"series.encoder": {"lora": 2, "lr": 1e-2}}
+    facts["stages"][0] |= {"train": facts["stages"][0]["train"] | learns, "steps": 4}
+    facts["stages"] = facts["stages"][:1]
+    plan = Recipe.model_validate(facts)
+    before = dict(run.composed(plan).model.encoders["series"].named_buffers())
+    trained = run.train(plan, tmp_path / "run", console=QUIET)
+    after = dict(trained.model.encoders["series"].named_buffers())
+    assert normed(trained.model.encoders["series"])
+    assert all(torch.equal(after[name], buffer) for name, buffer in before.items())
+    model, _ = load(tmp_path / "run/model", merge=False)
+    expected = trained.model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
 
 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
 
 from isthmus.data.features import FeatureCache
 from isthmus.data.seen import Piece, Seen
@@ -130,7 +131,7 @@ def _claim(recipe: Recipe, folder: Path, resume: bool, console: Console) -> None
 
 
 def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
-    """AdamW's parameter group of one trained part: all its weights, or those of its adapter.
+    """AdamW's parameter group of one trained part: all its weights, with its buffers beside them, or its adapter's.
 
     Raises `BadRecipe` for a part that does not exist, or an adapter of another size than the one that an earlier stage
     put there.
@@ -144,7 +145,9 @@ def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
             raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one size")
         adapter = [weight for name, weight in module.named_parameters() if ".lora_" in name]
         return {"name": where, "params": [weight.requires_grad_(True) for weight in adapter], "lr": how.lr}
-    return {"name": where, "params": unfreeze(model, where), "lr": how}
+    stored = module.state_dict().keys()
+    buffers = [buffer for name, buffer in module.named_buffers() if name in stored]
+    return {"name": where, "params": unfreeze(model, where), "lr": how, "buffers": buffers}
 
 
 def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[[int], Seen]) -> Any:
@@ -163,14 +166,25 @@ def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
 
     Raises `BadMedia` for a medium that cannot be decoded.
     """
-    for encoder in run.model.encoders.values():  # one that does not learn stays as it is, batch statistics too
-        encoder.train(run.model.training and learns and any(weight.requires_grad for weight in encoder.parameters()))
+    for encoder in run.model.encoders.values():
+        _mode(encoder, learns and run.model.training)
     inputs, slots = run.processor.prepare([medium for sample in samples for medium in sample.media])
     valid, each = inputs.get("valid", {}), iter(slots)
     store = {kind: run.model.encode(kind, raw, valid.get(kind)) for kind, raw in inputs.get("media", {}).items()}
     row = {kind: itertools.count() for kind in store}
     rows = [[(kind, next(row[kind]), count) for _ in sample.media for kind, count in next(each)] for sample in samples]
     return Seen(store, valid, rows)
+
+
+def _mode(encoder: Any, learns: bool) -> None:
+    """Training mode for an encoder that learns. What is frozen stays as it is, batch statistics too: of an encoder
+    all of it, under an adapter its batch norms."""
+    learning = {".lora_" in name for name, weight in encoder.named_parameters() if weight.requires_grad}
+    encoder.train(learns and bool(learning))
+    if learning == {True}:
+        for module in encoder.modules():
+            if isinstance(module, _NormBase):
+                module.eval()
 
 
 @torch.no_grad()
