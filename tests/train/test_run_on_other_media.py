@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from isthmus.chat import Chat
 from isthmus.data.seen import Seen
 from isthmus.errors import BadRecipe, Interrupted
 from isthmus.evaluate.run import ask_all
-from isthmus.model import load
+from isthmus.model import IsthmusModel, load
 from isthmus.model.checkpoint import trained_tensors
 from isthmus.train import check, run
 from isthmus.train.mixture import Mixture, read_data
@@ -304,9 +306,10 @@ def test_batch_statistics_are_resumed_and_saved(
                 os.kill(os.getpid(), signal.SIGINT)
             return call(self, kind)
 
-        with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        with monkeypatch.context() as patch:
             patch.setattr(Seen, "features", pressed)
-            run.train(plan, tmp_path / "cut", resume=True, console=QUIET)
+            with pytest.raises(Interrupted):
+                run.train(plan, tmp_path / "cut", resume=True, console=QUIET)
     cut = run.train(plan, tmp_path / "cut", resume=True, console=QUIET)
     expected = whole.model.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in cut.model.state_dict().items())
@@ -333,6 +336,57 @@ def test_batch_statistics_of_a_part_that_does_not_learn_stay(
     model, _ = load(tmp_path / "run/model", merge=False)
     expected = trained.model.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+
+
+def test_only_what_learns_is_encoded_in_every_step(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = recipe("image", "audio", "points").model_dump()
+    for stage in facts["stages"]:
+        stage["steps"] = 6
+    facts["stages"][0]["train"]["points.encoder"] = 1e-3
+    plan = Recipe.model_validate(facts)
+    encoded: Counter[str] = Counter()
+    encode = IsthmusModel.encode
+
+    def counted(self: Any, kind: str, media: Any, *more: Any) -> Any:
+        encoded[kind] += len(media)
+        return encode(self, kind, media, *more)
+
+    monkeypatch.setattr(IsthmusModel, "encode", counted)
+    check.check(plan, QUIET)
+    encoded.clear()
+    run.train(plan, tmp_path / "run", console=QUIET)
+    samples, _ = read_data(plan)[0]
+    there = Counter(sample.media[0].kind for sample in samples)
+    assert encoded["image"] <= there["image"]  # some of them are there since the check
+    assert encoded["audio"] <= there["audio"]
+    assert encoded["points"] > 2 * there["points"]
+
+
+def test_kept_features_and_new_ones_are_in_reading_order(recipe: Callable[..., Recipe]) -> None:
+    """Of samples with media of kinds that are kept and of one that is not, or of one sort only."""
+    facts = recipe("image", "audio", "points").model_dump()
+    facts["stages"][0]["train"]["points.encoder"] = 1e-3
+    plan = Recipe.model_validate(facts)
+    stage, made = plan.stages[0], run.composed(plan)
+    each: dict[str, list[Any]] = {}
+    for sample in read_data(plan)[0][0]:
+        each.setdefault(sample.media[0].kind, []).append(sample.media[0])
+    image, audio, points = (each[kind] for kind in ("image", "audio", "points"))
+    media = [(image[0], points[0], image[1], points[1]), (points[2],), (), (audio[0], points[0]), (audio[1], image[2])]
+    samples = [Sample(str(number), own, (Turn("What?", "red"),)) for number, own in enumerate(media)]
+    mixture = run.mixed(stage=stage, run=made, samples=samples, mixes=[Mix()] * 5)
+    assert mixture.features is not None
+    assert set(mixture.features.store) == {"image", "audio"}
+    assert mixture.digest != run.mixed(made, stage, samples[::-1], [Mix()] * 5).digest
+    goal = Objective(made.model, made.processor, samples, mixture.some)
+    for places in ([0, 1, 2, 3, 4], [3, 0], [1], [4, 2]):
+        picked, seen = mixture.batch(places, random.Random(0))
+        wanted = run.encode(made, picked)
+        assert [seen.slots(place) for place in range(len(places))] == [wanted.slots(p) for p in range(len(places))]
+        torch.testing.assert_close(goal(picked, seen)[0], goal(picked, wanted)[0], atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(mixture.some(5).features("points"), run.encode(made, samples).features("points"))
 
 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:

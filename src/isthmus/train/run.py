@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from isthmus.parts import cache
 from isthmus.registry import find
 from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, read_data
-from isthmus.train.recipe import OBJECTIVE, Lora, Recipe, Stage
+from isthmus.train.recipe import OBJECTIVE, Lora, Mix, Recipe, Stage
 from isthmus.train.state import Progressed
 from isthmus.types import Sample
 
@@ -93,12 +93,7 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
         run.model.requires_grad_(False)
         groups = [group(run.model, where, how) for where, how in stage.train.items()]
         samples, mixes = data[number]
-        if learns_to_see(stage):
-            mixture = Mixture(samples, mixes, encode=functools.partial(encode, run))
-        elif mixture is None or mixture.features is None or mixture.samples != samples:
-            mixture = Mixture(samples, mixes, features(run, samples, console=console))
-        else:
-            mixture = Mixture(samples, mixes, mixture.features)
+        mixture = mixed(run, stage, samples, mixes, before=mixture, console=console)
         goal = objective(run, stage, samples, mixture.some)
         run.model.train()
         run.stages[stage.name] = run_stage(
@@ -156,9 +151,33 @@ def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[
     return build(run.model, run.processor, samples, some, **checked(build.__init__, OBJECTIVE, stage.options))
 
 
-def learns_to_see(stage: Stage) -> bool:
-    """Whether a stage trains an encoder, so that no features can be kept."""
-    return any(where.endswith(".encoder") for where in stage.train)
+def learning(stage: Stage) -> set[str]:
+    """The kinds of media whose encoder a stage trains, so that no features can be kept."""
+    return {where.removesuffix(".encoder") for where in stage.train if where.endswith(".encoder")}
+
+
+def mixed(
+    run: Run,
+    stage: Stage,
+    samples: list[Sample],
+    mixes: list[Mix],
+    *,
+    altered: Collection[str] = (),
+    before: Mixture | None = None,
+    console: Console | None = None,
+) -> Mixture:
+    """A stage's data: features of encoders that stay as they are, and a way to make those of encoders that learn.
+
+    Args:
+        altered: kinds of media whose features shall not be kept either.
+        before: of the stage before. Where it has these features already, they are not read again.
+    """
+    kinds = {medium.kind for sample in samples for medium in sample.media}
+    fresh = kinds & {*learning(stage), *altered}
+    if not fresh and before is not None and before.encode is None and before.samples == samples:
+        return Mixture(samples, mixes, before.features)
+    kept = features(run, samples, console=console, without=fresh) if not fresh or kinds - fresh else None
+    return Mixture(samples, mixes, kept, functools.partial(encode, run) if fresh else None)
 
 
 def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
@@ -188,17 +207,25 @@ def _mode(encoder: Any, learns: bool) -> None:
 
 
 @torch.no_grad()
-def features(run: Run, samples: Sequence[Sample], note: str = "features", console: Console | None = None) -> Seen:
+def features(
+    run: Run,
+    samples: Sequence[Sample],
+    note: str = "features",
+    console: Console | None = None,
+    without: Collection[str] = (),
+) -> Seen:
     """What the samples show, as float16, from the cache where it is there.
+
+    A medium of the kinds `without` is one piece that stands for what is made of it later (`Seen.filled`).
 
     Raises `BadMedia` for a medium that cannot be decoded.
     """
     run.model.eval()
     store: dict[str, Tensor] = {}
     valid: dict[str, Tensor] = {}
-    rows: dict[str, Iterator[list[Piece]]] = {}
+    rows: dict[str, Iterator[list[Piece]]] = {kind: itertools.repeat([(kind, 0, 0)]) for kind in without}
     kinds = dict.fromkeys(medium.kind for sample in samples for medium in sample.media)
-    for kind in kinds:
+    for kind in (kind for kind in kinds if kind not in rows):
         media = [medium for sample in samples for medium in sample.media if medium.kind == kind]
         title = note if len(kinds) == 1 else f"{note}, {kind}"
         shown = track(media, description=f"{title:>12}", disable=len(media) < 128, console=console)

@@ -1,5 +1,4 @@
-"""The checkpoint of a stage: trained tensors and the buffers beside them, the optimizer's moments while it is under way,
-the step.
+"""The checkpoint of a stage: trained tensors, their buffers, the optimizer's moments while it is under way, the step.
 
 It is written to a temporary folder with a manifest and renamed, so a kill or a full disk leaves the one before intact.
 """
