@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
@@ -387,6 +388,70 @@ def test_kept_features_and_new_ones_are_in_reading_order(recipe: Callable[..., R
         assert [seen.slots(place) for place in range(len(places))] == [wanted.slots(p) for p in range(len(places))]
         torch.testing.assert_close(goal(picked, seen)[0], goal(picked, wanted)[0], atol=2e-3, rtol=2e-3)
     torch.testing.assert_close(mixture.some(5).features("points"), run.encode(made, samples).features("points"))
+
+
+def pretrained(facts: dict[str, Any]) -> Recipe:
+    """The recipe with an encoder of points that begins with nothing, and learns alone first."""
+    facts["model"]["points"] |= {"part": "new", "channels": 3, "size": 32}
+    first = facts["stages"][0]
+    alone = {"name": "alone", "objective": "masked", "train": {"points.encoder": 5e-3}, "steps": 40, "batch": 12}
+    return Recipe.model_validate(facts | {"stages": [first | alone, first | {"steps": 4}]})
+
+
+def test_an_encoder_learns_alone_first(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `masked`: no features are made for it, it resumes bit for bit, and the next stage has what it learned."""
+    small(monkeypatch)
+    plan = pretrained(recipe("points").model_dump())
+    console = Console(file=io.StringIO(), width=200)
+    check.check(plan, console)
+    assert "media a step; no text goes through the LLM" in console.file.getvalue()  # type: ignore[attr-defined]
+    fresh = {name: tensor.clone() for name, tensor in run.composed(plan).model.state_dict().items()}
+    stages: list[dict[str, torch.Tensor]] = []
+    encode, call, count = IsthmusModel.encode, Seen.features, iter(range(10_000))
+
+    def noted(self: Any, kind: str, media: Any, *more: Any) -> Any:
+        stages.append({name: tensor.clone() for name, tensor in self.state_dict().items()})
+        return encode(self, kind, media, *more)
+
+    def pressed(self: Any, kind: str) -> Any:
+        if next(count) == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+        return call(self, kind)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IsthmusModel, "encode", noted)
+        whole = run.train(plan, tmp_path / "whole", console=QUIET)
+    losses = [point[2] for point in whole.stages["alone"].points]
+    assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
+    changed = {name for name, tensor in stages[0].items() if not torch.equal(tensor, fresh[name])}
+    assert changed == {name for name in fresh if name.startswith("encoders.points.")}
+    with monkeypatch.context() as patch:
+        patch.setattr(Seen, "features", pressed)
+        with pytest.raises(Interrupted, match="of stage alone"):
+            run.train(plan, tmp_path / "cut", console=QUIET)
+    cut = run.train(plan, tmp_path / "cut", resume=True, console=QUIET)
+    expected = whole.model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in cut.model.state_dict().items())
+    model, _ = load(tmp_path / "cut/model")
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+
+
+def test_masked_asks_the_encoder(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+    facts = recipe("points", "image").model_dump()
+    facts["stages"] = [facts["stages"][0] | {"objective": "masked"}]
+    for train, says in (
+        ({"image.encoder": 1e-3}, "masked: the encoder vit has no masked pretraining. Those with: point-transformer"),
+        ({"points.connector": 1e-3}, "masked: the stage trains no encoder of the media that it has"),
+        ({"points.encoder": 1e-3, "image.connector": 1e-3}, "the objective masked gives image.connector no gradient"),
+    ):
+        facts["stages"][0]["train"] = train
+        with pytest.raises(BadRecipe, match=says):
+            run.train(Recipe.model_validate(facts), tmp_path / str(len(says)), console=QUIET)
 
 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:

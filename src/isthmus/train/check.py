@@ -20,7 +20,7 @@ from isthmus.train.loop import all_learn
 from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.order import Order
 from isthmus.train.recipe import Mix, Recipe, Stage
-from isthmus.train.run import Run, composed, group, learning, mixed, objective
+from isthmus.train.run import Run, composed, group, helpers, learning, mixed, objective, raw
 from isthmus.types import IGNORE_INDEX
 
 LIBRARIES = 0.45e9  # bytes: Python with torch and transformers, measured
@@ -72,8 +72,10 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     little = mixed(run, stage, *some, altered={where.removesuffix(".encoder") for where in changed})
     batch, seen = little.pick(range(len(largest)), random.Random(seed)), little.some(len(largest))
     rows = [pack(sample, run.processor.template, seen.slots(place)) for place, sample in enumerate(batch)]
-    _say(console, "merge", _merged(run, rows, seen))
+    if not raw(stage):
+        _say(console, "merge", _merged(run, rows, seen))
     goal = objective(run, stage, mixture.samples, lambda count: seen)
+    groups += helpers(goal, groups)
     model.train()
     with activations(model) as kept:
         loss, tokens = goal(*little.batch(range(len(largest)), random.Random(seed)))
@@ -84,11 +86,13 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
         console.print(marked(rows[0], run.processor.template), soft_wrap=True)
         _say(console, "tokens", f"{tokens:,} a step at most, {_supervised(rows):,} of them supervised")
     else:
-        _say(console, "tokens", f"{tokens:,} soft tokens a step; no text goes through the LLM")
+        made = "media" if raw(stage) else "soft tokens"
+        _say(console, "tokens", f"{tokens:,} {made} a step; no text goes through the LLM")
     _say(console, "loss", f"{loss.item():.3f} on this batch, before training")
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     learned = sum(w.numel() * w.element_size() for part in groups for w in part["params"])
-    own = sum(kept.numel() * 2 for kind, kept in seen.store.items() if kind not in learning(stage))  # as float16
+    made = {*seen.store} - learning(stage) if not raw(stage) else set()
+    own = sum(seen.store[kind].numel() * 2 for kind in made)  # as float16
     stored = own * len(mixture.samples) // len(batch)
     facts = {"weights": weights, "gradients": learned, "moments": 2 * learned, "activations": sum(kept.values())}
     facts |= {"backward": BACKWARD * facts["activations"], "features": stored, "libraries": LIBRARIES}

@@ -24,7 +24,7 @@ from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, stage_samples
 from isthmus.train.order import Order
 from isthmus.train.recipe import Recipe, Stage
-from isthmus.train.run import Run, composed, encode, group, mixed, objective
+from isthmus.train.run import Run, composed, encode, group, helpers, mixed, objective
 from isthmus.types import Sample
 
 TIMED = 10  # steps by which a stage is timed
@@ -68,6 +68,7 @@ def cost(recipe: Recipe, *, timed: bool, console: Console) -> Cost:
             found.left_out[stage.name] = str(error)
             continue
         found.parameters |= {part["name"]: sum(weight.numel() for weight in part["params"]) for part in groups}
+        groups += helpers(goal, groups)
         found.slots, found.memory = tokens(run)
         run.model.train()
         found.flops[stage.name] = step_flops(goal, mixture, stage, recipe.seed)

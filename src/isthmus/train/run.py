@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -52,10 +53,7 @@ class Run:
 
 def composed(recipe: Recipe) -> Run:
     """The recipe's parts put together, untrained."""
-    senses = {
-        kind: {key: value for key, value in own.model_dump().items() if value is not None}
-        for kind, own in recipe.model.senses.items()
-    }
+    senses = {kind: own.asked for kind, own in recipe.model.senses.items()}
     how: dict[str, Any] = {"image": None, "llm": recipe.model.llm, "frame": recipe.model.frame} | senses
     return Run(*compose(**how, seed=recipe.seed))
 
@@ -95,6 +93,7 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
         samples, mixes = data[number]
         mixture = mixed(run, stage, samples, mixes, before=mixture, console=console)
         goal = objective(run, stage, samples, mixture.some)
+        groups += helpers(goal, groups)
         run.model.train()
         run.stages[stage.name] = run_stage(
             stage, goal, mixture, groups, folder / "stages" / stage.name,
@@ -151,6 +150,21 @@ def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[
     return build(run.model, run.processor, samples, some, **checked(build.__init__, OBJECTIVE, stage.options))
 
 
+def helpers(goal: Any, groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """AdamW's groups of what an objective trains beside parts, at their rates, and throws away at the stage's end."""
+    own = getattr(goal, "own", {})
+    return [
+        {"name": f"what helps {one['name']}", "params": own[one["name"]], "lr": one["lr"]}
+        for one in groups
+        if one["name"] in own
+    ]
+
+
+def raw(stage: Stage) -> bool:
+    """Whether a stage's objective takes media as they are prepared, in place of features."""
+    return getattr(find("isthmus.train.objectives", stage.objective), "RAW", False)
+
+
 def learning(stage: Stage) -> set[str]:
     """The kinds of media whose encoder a stage trains, so that no features can be kept."""
     return {where.removesuffix(".encoder") for where in stage.train if where.endswith(".encoder")}
@@ -173,11 +187,11 @@ def mixed(
         before: of the stage before. Where it has these features already, they are not read again.
     """
     kinds = {medium.kind for sample in samples for medium in sample.media}
-    fresh = kinds & {*learning(stage), *altered}
+    fresh = kinds if raw(stage) else kinds & {*learning(stage), *altered}
     if not fresh and before is not None and before.encode is None and before.samples == samples:
         return Mixture(samples, mixes, before.features)
     kept = features(run, samples, console=console, without=fresh) if not fresh or kinds - fresh else None
-    return Mixture(samples, mixes, kept, functools.partial(encode, run) if fresh else None)
+    return Mixture(samples, mixes, kept, functools.partial(prepared if raw(stage) else encode, run) if fresh else None)
 
 
 def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
@@ -187,12 +201,21 @@ def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
     """
     for encoder in run.model.encoders.values():
         _mode(encoder, learns and run.model.training)
+    seen = prepared(run, samples)
+    store = {kind: run.model.encode(kind, media, seen.valid.get(kind)) for kind, media in seen.store.items()}
+    return dataclasses.replace(seen, store=store)
+
+
+def prepared(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
+    """What the samples show as it is prepared for encoders, in place of features.
+
+    Raises `BadMedia` for a medium that cannot be decoded.
+    """
     inputs, slots = run.processor.prepare([medium for sample in samples for medium in sample.media])
-    valid, each = inputs.get("valid", {}), iter(slots)
-    store = {kind: run.model.encode(kind, raw, valid.get(kind)) for kind, raw in inputs.get("media", {}).items()}
+    store, each = inputs.get("media", {}), iter(slots)
     row = {kind: itertools.count() for kind in store}
     rows = [[(kind, next(row[kind]), count) for _ in sample.media for kind, count in next(each)] for sample in samples]
-    return Seen(store, valid, rows)
+    return Seen(store, inputs.get("valid", {}), rows)
 
 
 def _mode(encoder: Any, learns: bool) -> None:
