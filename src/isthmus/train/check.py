@@ -86,13 +86,13 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
         console.print(marked(rows[0], run.processor.template), soft_wrap=True)
         _say(console, "tokens", f"{tokens:,} a step at most, {_supervised(rows):,} of them supervised")
     else:
-        made = "media" if raw(stage) else "soft tokens"
-        _say(console, "tokens", f"{tokens:,} {made} a step; no text goes through the LLM")
+        what = "media" if raw(stage) else "soft tokens"
+        _say(console, "tokens", f"{tokens:,} {what} a step; no text goes through the LLM")
     _say(console, "loss", f"{loss.item():.3f} on this batch, before training")
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     learned = sum(w.numel() * w.element_size() for part in groups for w in part["params"])
-    made = {*seen.store} - learning(stage) if not raw(stage) else set()
-    own = sum(seen.store[kind].numel() * 2 for kind in made)  # as float16
+    still = set() if raw(stage) else {*seen.store} - learning(stage)  # kinds whose features are kept
+    own = sum(seen.store[kind].numel() * 2 for kind in still)  # as float16
     stored = own * len(mixture.samples) // len(batch)
     facts = {"weights": weights, "gradients": learned, "moments": 2 * learned, "activations": sum(kept.values())}
     facts |= {"backward": BACKWARD * facts["activations"], "features": stored, "libraries": LIBRARIES}
