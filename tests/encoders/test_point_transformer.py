@@ -152,6 +152,14 @@ def test_masked_pretraining_learns_and_its_encoder_is_a_part(tmp_path: Path) -> 
         torch.testing.assert_close(AutoModel.from_pretrained(tmp_path / "part")(points).last_hidden_state, wanted)
 
 
+def test_what_fills_a_cloud_up_changes_no_loss() -> None:
+    model = module.masked(module.PointTransformerModel(config()))
+    points = clouds(1, 40)
+    filled, valid = torch.cat([points, clouds(1, 9, seed=1)], 1), torch.tensor([40])
+    losses = [model(some, valid, generator=torch.Generator().manual_seed(3)) for some in (points, filled)]
+    torch.testing.assert_close(losses[0], losses[1])
+
+
 def test_the_loss_is_over_hidden_groups_and_the_encoder_sees_the_others() -> None:
     model = module.PointTransformerForMaskedPretraining(config(mask_ratio=0.5))
     points, seen = clouds(2, 40), []

@@ -3,6 +3,8 @@
 No weights of it come with transformers. It can be trained from nothing, alone by masked pretraining (Point-MAE, Pang et
 al., 2022, arXiv:2203.06604) or with the whole model:
 
+    - {name: shapes, objective: masked, train: {points.encoder: 3.0e-4}, ...}  # a stage; or from Python:
+
     from isthmus.encoders.point_transformer import PointTransformerConfig, PointTransformerForMaskedPretraining
 
     model = PointTransformerForMaskedPretraining(PointTransformerConfig())
@@ -15,6 +17,7 @@ of the points, except where distances are equal.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,13 @@ def load(folder: Path) -> Any:
 def fresh(size: int, channels: int = 3) -> Any:
     """A point transformer with random weights, for points of `channels` numbers."""
     return PointTransformerModel(PointTransformerConfig(channels=channels))
+
+
+def masked(model: Any) -> Any:
+    """Point-MAE around the encoder `model`: the loss of points [B, P, channels], `valid` [B] of them real."""
+    whole = PointTransformerForMaskedPretraining(copy.deepcopy(model.config))
+    whole.encoder = model
+    return whole
 
 
 def grid(config: Any, size: int) -> tuple[int, ...]:
