@@ -206,6 +206,18 @@ def test_a_bad_picture_changes_nothing(built: Built, pictures: Path) -> None:
     assert not chat.said
 
 
+def test_one_medium_too_many_is_refused_before_it_is_read(built: Built, pictures: Path) -> None:
+    chat = Chat(*built)
+    for _ in range(10):
+        chat.show(pictures / "red.png")
+    chat.ask("what is it ?")
+    for _ in range(6):
+        chat.show(pictures / "red.png")
+    with pytest.raises(BadMedia, match=r"^17 media in one conversation; at most 16 are taken. Start a new one$"):
+        chat.show("/no/such/file.png")
+    assert len(chat.waiting) == 6
+
+
 def test_a_picture_is_read_once(built: Built, pictures: Path) -> None:
     kept, changed = Chat(*built), Chat(*built)
     for chat in (kept, changed):

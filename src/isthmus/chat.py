@@ -20,6 +20,8 @@ from accelerate.utils import send_to_device
 from rich.console import Console
 
 from isthmus.errors import BadData, IsthmusError
+from isthmus.media.caps import MAX_REQUEST_PIXELS
+from isthmus.media.request import Request
 from isthmus.model.processor import Prepared
 from isthmus.types import KINDS, Image, Medium, Message
 
@@ -39,6 +41,7 @@ class Chat:
     processor: Any
     said: list[Message] = field(default_factory=list)
     waiting: list[Medium | Prepared] = field(default_factory=list)
+    room: int = MAX_REQUEST_PIXELS  # pixels that the conversation may still show
 
     def show(self, medium: str | Path | Medium) -> None:
         """Put a medium before the next question (a path: a picture); one that cannot be read raises `BadMedia` at once.
@@ -50,9 +53,12 @@ class Chat:
         if medium.kind not in self.processor.placeholders:
             takes = ", ".join(self.processor.placeholders) or "no media"
             raise BadData(f"this model takes {takes}, not {medium.kind}")
-        pieces = self.processor.arrays(medium)
+        request = Request(len(self.waiting) + 1 + sum(len(message.media) for message in self.said))
+        request.room = self.room
+        pieces = self.processor.arrays(medium, request.load)
         self.processor.stack(medium.kind, pieces)  # as the encoder will have it: what it cannot take is said here
         self.waiting.append(Prepared(medium.kind, pieces))
+        self.room = request.room
 
     def ask(self, question: str, show: Show | None = None, stop: threading.Event | None = None) -> tuple[str, int]:
         """The answer and how many tokens were generated for it; both turns join the conversation.
@@ -209,7 +215,7 @@ def _command(chat: Chat, line: str, console: Console) -> bool:
         chat.show(KINDS[word[1:]](Path(file).expanduser()))
         _note(console, f"{file} goes with your next question")
     elif word == "/new":
-        chat.said, chat.waiting = [], []
+        chat.said, chat.waiting, chat.room = [], [], MAX_REQUEST_PIXELS
         _note(console, "a new conversation")
     elif word.startswith("/"):
         _note(console, HELP)

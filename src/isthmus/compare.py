@@ -36,7 +36,7 @@ from isthmus.registry import find, miss, names
 from isthmus.train.cost import Cost, cost
 from isthmus.train.mixture import check_benchmarks, stage_samples
 from isthmus.train.recipe import CONNECTORS, Bridge, Recipe
-from isthmus.train.run import composed, features, learns_to_see
+from isthmus.train.run import composed, features, learning
 
 REFERENCE = "mlp"  # where it is among those compared; else the first
 COMMON = ("tokens",)  # options that mean the same for every connector
@@ -352,7 +352,7 @@ def _encode(plan: Mapping[str, Any], seeds: set[int], console: Console) -> None:
     if not seeds:
         return
     run = composed(recipe)
-    still = list(itertools.takewhile(lambda stage: not learns_to_see(stage), recipe.stages))  # later ones depend on it
+    still = list(itertools.takewhile(lambda stage: not learning(stage), recipe.stages))  # later ones depend on it
     for seed in sorted(seeds):
         drawn = (stage_samples(stage, recipe.seed + seed)[0] for stage in still)
         for samples, _ in itertools.groupby(drawn):  # stages often share theirs

@@ -62,11 +62,12 @@ class Video:
 
     `sampling` says which frames are taken: `uniform` takes `frames` of them, each from the middle of an equal share of
     the time; `fps` one every 1 / `fps` seconds; `keyframes` those that stand on their own, `frames` of them at most,
-    spread evenly. `start` and `end` are the seconds between which they lie. `sound` asks for the sound as well.
+    spread evenly. Of `frames` there are 8 by default, and for a model as many as its encoder sees at once; of more, it
+    sees several pieces. `start` and `end` are the seconds between which they lie. `sound` asks for the sound as well.
     """
 
     source: str | Path | bytes | Slice | Clip | Callable[[], Clip]
-    frames: int = 8
+    frames: int | None = None
     sampling: Literal["uniform", "fps", "keyframes"] = "uniform"
     fps: float | None = None
     start: float | None = None

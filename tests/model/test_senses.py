@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from transformers import SiglipImageProcessorPil
 
 import isthmus
 from isthmus.chat import Chat, _command
-from isthmus.errors import BadData, BadMedia, BadRecipe
+from isthmus.errors import BadCheckpoint, BadData, BadMedia, BadRecipe
 from isthmus.media.forms import Clip, Cloud, Signal, Sound
 from isthmus.model import compose, load, save_full
 from isthmus.registry import names
@@ -175,12 +177,98 @@ def test_an_llm_without_senses(folders: dict[str, str]) -> None:
         ({"audio": ("qwen2-audio", "mlp")}, "audio: the encoder qwen2-audio has no default weights"),
         ({"video": {"encoder": "vit-s", "connector": "mlp", "frames": 0}}, "video: frames: 0"),
         ({"video": {"encoder": "vit-s", "connector": "mlp", "fps": 0}}, "video: .*no option 'fps'"),
+        ({"series": {"encoder": "patchtst", "connector": "mlp", "rate": 0}}, "series: rate: 0, steps a second"),
+        ({"image": {"encoder": "vit", "connector": "mlp", "rate": 9}}, "image: no option 'rate'"),
         ({"series": {"connector": "mlp"}}, "series: no encoder is named. For example: {encoder: patchtst"),
     ],
 )
 def test_what_cannot_be_composed(senses: dict[str, Any], message: str) -> None:
     with pytest.raises(BadRecipe, match=message):
         compose("nowhere", **{"image": None} | senses)
+
+
+def test_a_series_is_brought_to_the_models_rate(make: Callable[..., Built], tmp_path: Path) -> None:
+    model, processor = make("patchtst", rate=50)
+    slow, fast = (np.sin(np.arange(0, 0.36, 1 / rate)[:, None] * [20, 30, 40]) for rate in (50, 100))
+    for name, values, rate in (("slow", slow, 50), ("fast", fast, 100)):
+        rows = [f"{step / rate:.2f},{','.join(f'{v:.6f}' for v in row)}" for step, row in enumerate(values)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["time,x,y,z", *rows]))
+    np.save(tmp_path / "unsaid.npy", slow.T)
+    (once,) = processor.arrays(Series(tmp_path / "slow.csv"))
+    (twice,) = processor.arrays(Series(tmp_path / "fast.csv"))
+    np.testing.assert_allclose(twice, once, atol=1e-5)
+    (unsaid,) = processor.arrays(Series(tmp_path / "unsaid.npy"))
+    np.testing.assert_allclose(unsaid, once, atol=1e-5)
+    assert sum(window.shape[1] for window in processor.arrays(Series(tmp_path / "unsaid.npy", rate=25))) == 35
+    save_full(model, processor, tmp_path / "saved")
+    _, again = load(tmp_path / "saved")
+    assert again.encoders["series"]["rate"] == 50
+    _, free = make("patchtst")
+    assert sum(window.shape[1] for window in free.arrays(Series(tmp_path / "fast.csv"))) == 36, (
+        "its own, where the model has none"
+    )
+
+
+@pytest.mark.parametrize("reader", ["Raeder", "pipeline", "LlamaModel", "models", None])
+def test_a_checkpoint_with_an_unknown_reader_is_refused(
+    make: Callable[..., Built], tmp_path: Path, reader: str | None
+) -> None:
+    save_full(*make("patchtst"), tmp_path / "saved")
+    (tmp_path / "saved/manifest.json").unlink()
+    file = tmp_path / "saved/processor_config.json"
+    said = json.loads(file.read_text())
+    said["encoders"]["series"]["reader"] = reader
+    file.write_text(json.dumps(said))
+    with pytest.raises(BadCheckpoint, match=f"saved: .*encoders.series: no reader {reader!r}. Known: Reader, Several"):
+        load(tmp_path / "saved")
+
+
+def test_nothing_of_a_long_series_is_lost(make: Callable[..., Built]) -> None:
+    model, processor = make("patchtst", rate=50)
+    series = medium("patchtst", 1, 2.5)
+    values = series.source.values
+    size = processor.encoders["series"]["size"]
+    windows = processor.arrays(series)
+    assert [window.shape[1] for window in windows] == [size] * (45 // size) + [45 % size]
+    np.testing.assert_array_equal(np.concatenate(windows, 1), values)
+    inputs = processor("is it ?", media=series)
+    assert len(inputs["media"]["series"]) == len(windows)
+    values[:, 0] += 1
+    with torch.no_grad():
+        other = processor("is it ?", media=Series(Signal(values, series.source.times, series.source.names)))
+        assert not torch.equal(model(**inputs).logits, model(**other).logits), "its beginning is seen"
+
+
+def test_a_video_of_more_frames_than_the_encoder_sees(make: Callable[..., Built]) -> None:
+    _, processor = make("videomae")
+    count, film = processor.encoders["video"]["frames"], medium("videomae", 1, 3)
+    assert [len(piece) for piece in processor.arrays(film)] == [count]
+    assert [len(piece) for piece in processor.arrays(replace(film, frames=2 * count))] == [count] * 2
+    (held,) = processor.arrays(replace(film, frames=1))
+    assert (held == held[:1]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "file", "message"),
+    [
+        ("patchtst", Series, "a.csv", "a series of 2 channels; this model's encoder takes 3. Give it those that"),
+        ("patchtst", Series, "one.csv", "no two different times, so it has no rate. Give it more rows"),
+        ("videomae", Video, "a.csv", "not a video that can be read"),
+        ("point-transformer", Points, "a.npy", "points without colours, and this model's encoder sees them. Give"),
+    ],
+)
+def test_an_error_names_the_file(
+    make: Callable[..., Built], tmp_path: Path, name: str, form: Any, file: str, message: str
+) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n3,4\n")
+    (tmp_path / "one.csv").write_text("time,x,y,z\n1,2,3,4\n")
+    np.save(tmp_path / "a.npy", np.zeros((20, 3)))
+    _, processor = make(name)
+    if name == "point-transformer":
+        processor.readers["points"].channels = 6
+    for ask in (processor.arrays, lambda medium: processor("is it ?", media=medium)):
+        with pytest.raises(BadMedia, match=f"^{tmp_path / file}: .*{message}"):
+            ask(form(tmp_path / file))
 
 
 def test_a_chat_about_sound(make: Callable[..., Built], tmp_path: Path) -> None:

@@ -79,6 +79,25 @@ def test_a_bad_gradient_changes_nothing(tmp_path: Path) -> None:
     assert torch.equal(toy.weight, before)
 
 
+def test_a_bad_batch_leaves_no_trace_in_buffers(tmp_path: Path) -> None:
+    """Such as a batch norm's statistics, which follow every batch that passes."""
+    seen = torch.zeros(())
+    call = Toy.__call__
+
+    class Counts(Toy):
+        def __call__(self, samples: list[Sample], features: Seen) -> tuple[Tensor, int]:
+            seen.add_(float("nan") if any(sample.id == "s3" for sample in samples) else 1)
+            return call(self, samples, features)
+
+    toy = Counts({"s3"})
+    done = run(toy, tmp_path, groups=[{"name": "w", "params": [toy.weight], "lr": 0.1, "buffers": [seen]}])
+    assert done.skipped
+    assert seen == done.step
+    again, other = torch.zeros(()), Toy()
+    state.restore(tmp_path / "toy", [other.weight], torch.optim.AdamW([other.weight]), [again])
+    assert again == seen
+
+
 def test_divergence_stops_with_a_state_from_before(tmp_path: Path) -> None:
     toy = Toy()
     call = toy.__class__.__call__

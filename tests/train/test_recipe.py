@@ -49,7 +49,7 @@ def test_shipped_recipes_are_good(name: str) -> None:
             "connector: mlp, tokns: 4",
             4,
             "image.tokns: no key 'tokns'. Did you mean 'tokens'? Known: encoder, connector, part, size,"
-            " frames, tiles, join, channels, tokens, hidden",
+            " frames, tiles, join, channels, rate, tokens, hidden",
         ),
         ("connector: mlp", "connector: mlp, tokens: 0", 4, "image.tokens: Input should be greater than 0, not 0"),
         ("connector: mlp", "connector: mlp, hidden: 0", 4, "image.hidden: Input should be greater than 0, not 0"),
@@ -121,6 +121,57 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, li
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("sense", "line", "says"),
+    [
+        (
+            "image: {encoder: vit-s, connector: mlp, frames: 4}",
+            4,
+            "image.frames: no option 'frames'. Known: part, size",
+        ),
+        ("image: {encoder: vit-s, connector: mlp, join: token}", 4, "image.join: no option 'join'"),
+        ("image: {encoder: vit-s, connector: mlp, channels: 3}", 4, "image.channels: channels are those of a new"),
+        ("image: {encoder: vit-s, connector: mlp, part: new}", 4, "image.part: the encoder vit-s is not trained from"),
+        ("image: {encoder: vit-s, connector: mlp, part: [a, b]}", 4, "image.part: ['a', 'b'] is for several encoders"),
+        ("image: {encoder: vit-s, connector: mlp, size: [112, 224]}", 4, "image.size: [112, 224] is for several"),
+        ("image: {encoder: [vit, vit-s], connector: mlp, size: [1, 2, 3]}", 4, "image.size: 3 for 2 encoders"),
+        ("image: {encoder: [vit, vit-s], connector: mlp, part: [a]}", 4, "image.part: 1 for 2 encoders"),
+        ("image: {encoder: [vit-s], connector: mlp}", 4, "image.encoder: List should have at least 2 items"),
+        ("image: {encoder: whisper, connector: mlp}", 4, "image.encoder: the encoder whisper is for audio. Those for"),
+        ("image: {encoder: 5, connector: mlp}", 4, "image.encoder: Input should be a valid string, not 5"),
+        ("image: {encoder: vit-s, connector: mlp, part: 5}", 4, "image.part: Input should be a valid string, not 5"),
+        ("image: {encoder: vit-s, connector: mlp, size: x}", 4, "image.size: Input should be a valid integer"),
+        ("audio: {encoder: whisper, connector: mlp, tiles: 2}", 4, "audio.tiles: no option 'tiles'"),
+        (
+            "audio: {encoder: qwen2-audio, connector: mlp}",
+            4,
+            "audio.part: the encoder qwen2-audio has no default weights",
+        ),
+        (
+            "video: {encoder: vit-s, connector: mlp, frames: 100}",
+            4,
+            "video.frames: 100, a number from 1 to 64 is needed",
+        ),
+        ("video: {encoder: videomae, connector: mlp, frames: 8}", 4, "video.frames: no option 'frames'"),
+        (
+            "video:\n    encoder: vit-s\n    connector: mlp\n    frames: 65",
+            7,
+            "video.frames: 65, a number from 1 to 64",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_kind_is_named_with_its_line(tmp_path: Path, sense: str, line: int, says: str) -> None:
+    path, kind = tmp_path / "e.yaml", sense.partition(":")[0]
+    text = EMOJI.replace("image: {encoder: vit-s, connector: mlp}", sense).replace(
+        "image.connector", f"{kind}.connector"
+    )
+    path.write_text(text)
+    with pytest.raises(BadRecipe) as error:
+        load_recipe(path)
+    assert str(error.value).startswith(f"{path}, line {line}: model.{says}")
+    assert str(error.value).count("\n") == 0, "one mistake is one line"
+
+
 def test_one_mistake_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "e.yaml"
     path.write_text(EMOJI.replace("1e-3}", "1e-3, llm: {lora: 8, lr: 1, sclae: 3}}"))
@@ -148,7 +199,7 @@ def test_a_new_connectors_options_need_no_edit(tmp_path: Path, monkeypatch: pyte
         (
             ", querys: 8",
             "no key 'querys'. Did you mean 'queries'? Known: encoder, connector, part, size, frames,"
-            " tiles, join, channels, queries, heads",
+            " tiles, join, channels, rate, queries, heads",
         ),
         (", queries: 8, tokens: 4", "no key 'tokens'"),
         (", queries: 8, heads: many", "image.heads: Input should be a valid integer"),

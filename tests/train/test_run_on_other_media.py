@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+import random
+import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +23,9 @@ from tiny_encoders import TINY
 
 from isthmus.chat import Chat
 from isthmus.data.seen import Seen
-from isthmus.errors import BadRecipe
+from isthmus.errors import BadRecipe, Interrupted
 from isthmus.evaluate.run import ask_all
-from isthmus.model import load
+from isthmus.model import IsthmusModel, load
 from isthmus.model.checkpoint import trained_tensors
 from isthmus.train import check, run
 from isthmus.train.mixture import Mixture, read_data
@@ -193,6 +198,176 @@ def test_an_encoder_that_does_not_learn_stays_in_evaluation(recipe: Callable[...
     made.model.train()
     run.encode(made, samples[:2], learns=True)
     assert (made.model.encoders["image"].training, made.model.encoders["series"].training) == (True, False)
+
+
+def normed(model: Any) -> bool:
+    """Whether there are batch norms in it, as in the PatchTST of a hub."""
+    return any(isinstance(module, torch.nn.modules.batchnorm._NormBase) for module in model.modules())
+
+
+def test_batch_statistics_are_resumed_and_saved(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that trains an encoder with batch norms, stopped twice, is the one that was not stopped, bit for bit."""
+    facts = recipe("series").model_dump()
+    for stage in facts["stages"]:
+        stage |= {"train": stage["train"] | {"series.encoder": 1e-3}, "steps": 6}
+    plan = Recipe.model_validate(facts)
+    whole = run.train(plan, tmp_path / "whole", console=QUIET)
+    assert normed(whole.model.encoders["series"])
+    for after in (3, 6, 5):  # in the first stage, in the second, and there again
+        call, count = Seen.features, iter(range(10_000))
+
+        def pressed(self: Any, kind: str, call: Any = call, count: Any = count, after: int = after) -> Any:
+            if next(count) == after:
+                os.kill(os.getpid(), signal.SIGINT)
+            return call(self, kind)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Seen, "features", pressed)
+            with pytest.raises(Interrupted):
+                run.train(plan, tmp_path / "cut", resume=True, console=QUIET)
+    cut = run.train(plan, tmp_path / "cut", resume=True, console=QUIET)
+    expected = whole.model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in cut.model.state_dict().items())
+    for folder in ("whole", "cut"):
+        model, _ = load(tmp_path / folder / "model")
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("how", ["frozen", "adapter"])
+def test_batch_statistics_of_a_part_that_does_not_learn_stay(
+    how: str, recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside an encoder that learns, and under an adapter; what is saved is what was trained."""
+    facts = recipe("image", "series").model_dump()
+    learns = {"image.encoder": 1e-3} if how == "frozen" else {"series.encoder": {"lora": 2, "lr": 1e-2}}
+    facts["stages"][0] |= {"train": facts["stages"][0]["train"] | learns, "steps": 4}
+    facts["stages"] = facts["stages"][:1]
+    plan = Recipe.model_validate(facts)
+    before = dict(run.composed(plan).model.encoders["series"].named_buffers())
+    trained = run.train(plan, tmp_path / "run", console=QUIET)
+    after = dict(trained.model.encoders["series"].named_buffers())
+    assert normed(trained.model.encoders["series"])
+    assert all(torch.equal(after[name], buffer) for name, buffer in before.items())
+    model, _ = load(tmp_path / "run/model", merge=False)
+    expected = trained.model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+
+
+def test_only_what_learns_is_encoded_in_every_step(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = recipe("image", "audio", "points").model_dump()
+    for stage in facts["stages"]:
+        stage["steps"] = 6
+    facts["stages"][0]["train"]["points.encoder"] = 1e-3
+    plan = Recipe.model_validate(facts)
+    encoded: Counter[str] = Counter()
+    encode = IsthmusModel.encode
+
+    def counted(self: Any, kind: str, media: Any, *more: Any) -> Any:
+        encoded[kind] += len(media)
+        return encode(self, kind, media, *more)
+
+    monkeypatch.setattr(IsthmusModel, "encode", counted)
+    check.check(plan, QUIET)
+    encoded.clear()
+    run.train(plan, tmp_path / "run", console=QUIET)
+    samples, _ = read_data(plan)[0]
+    there = Counter(sample.media[0].kind for sample in samples)
+    assert encoded["image"] <= there["image"]  # some of them are there since the check
+    assert encoded["audio"] <= there["audio"]
+    assert encoded["points"] > 2 * there["points"]
+
+
+def test_kept_features_and_new_ones_are_in_reading_order(recipe: Callable[..., Recipe]) -> None:
+    """Of samples with media of kinds that are kept and of one that is not, or of one sort only."""
+    facts = recipe("image", "audio", "points").model_dump()
+    facts["stages"][0]["train"]["points.encoder"] = 1e-3
+    plan = Recipe.model_validate(facts)
+    stage, made = plan.stages[0], run.composed(plan)
+    each: dict[str, list[Any]] = {}
+    for sample in read_data(plan)[0][0]:
+        each.setdefault(sample.media[0].kind, []).append(sample.media[0])
+    image, audio, points = (each[kind] for kind in ("image", "audio", "points"))
+    media = [(image[0], points[0], image[1], points[1]), (points[2],), (), (audio[0], points[0]), (audio[1], image[2])]
+    samples = [Sample(str(number), own, (Turn("What?", "red"),)) for number, own in enumerate(media)]
+    mixture = run.mixed(stage=stage, run=made, samples=samples, mixes=[Mix()] * 5)
+    assert mixture.features is not None
+    assert set(mixture.features.store) == {"image", "audio"}
+    assert mixture.digest != run.mixed(made, stage, samples[::-1], [Mix()] * 5).digest
+    goal = Objective(made.model, made.processor, samples, mixture.some)
+    for places in ([0, 1, 2, 3, 4], [3, 0], [1], [4, 2]):
+        picked, seen = mixture.batch(places, random.Random(0))
+        wanted = run.encode(made, picked)
+        assert [seen.slots(place) for place in range(len(places))] == [wanted.slots(p) for p in range(len(places))]
+        torch.testing.assert_close(goal(picked, seen)[0], goal(picked, wanted)[0], atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(mixture.some(5).features("points"), run.encode(made, samples).features("points"))
+
+
+def pretrained(facts: dict[str, Any]) -> Recipe:
+    """The recipe with an encoder of points that begins with nothing, and learns alone first."""
+    facts["model"]["points"] |= {"part": "new", "channels": 3, "size": 32}
+    first = facts["stages"][0]
+    alone = {"name": "alone", "objective": "masked", "train": {"points.encoder": 5e-3}, "steps": 40, "batch": 12}
+    return Recipe.model_validate(facts | {"stages": [first | alone, first | {"steps": 4}]})
+
+
+def test_an_encoder_learns_alone_first(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `masked`: no features are made for it, it resumes bit for bit, and the next stage has what it learned."""
+    small(monkeypatch)
+    plan = pretrained(recipe("points").model_dump())
+    console = Console(file=io.StringIO(), width=200)
+    check.check(plan, console)
+    assert "media a step; no text goes through the LLM" in console.file.getvalue()  # type: ignore[attr-defined]
+    fresh = {name: tensor.clone() for name, tensor in run.composed(plan).model.state_dict().items()}
+    stages: list[dict[str, torch.Tensor]] = []
+    encode, call, count = IsthmusModel.encode, Seen.features, iter(range(10_000))
+
+    def noted(self: Any, kind: str, media: Any, *more: Any) -> Any:
+        stages.append({name: tensor.clone() for name, tensor in self.state_dict().items()})
+        return encode(self, kind, media, *more)
+
+    def pressed(self: Any, kind: str) -> Any:
+        if next(count) == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+        return call(self, kind)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IsthmusModel, "encode", noted)
+        whole = run.train(plan, tmp_path / "whole", console=QUIET)
+    losses = [point[2] for point in whole.stages["alone"].points]
+    assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
+    changed = {name for name, tensor in stages[0].items() if not torch.equal(tensor, fresh[name])}
+    assert changed == {name for name in fresh if name.startswith("encoders.points.")}
+    with monkeypatch.context() as patch:
+        patch.setattr(Seen, "features", pressed)
+        with pytest.raises(Interrupted, match="of stage alone"):
+            run.train(plan, tmp_path / "cut", console=QUIET)
+    cut = run.train(plan, tmp_path / "cut", resume=True, console=QUIET)
+    expected = whole.model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in cut.model.state_dict().items())
+    model, _ = load(tmp_path / "cut/model")
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+
+
+def test_masked_asks_the_encoder(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+    facts = recipe("points", "image").model_dump()
+    facts["stages"] = [facts["stages"][0] | {"objective": "masked"}]
+    for train, says in (
+        ({"image.encoder": 1e-3}, "masked: the encoder vit has no masked pretraining. Those with: point-transformer"),
+        ({"points.connector": 1e-3}, "masked: the stage trains no encoder of the media that it has"),
+        ({"points.encoder": 1e-3, "image.connector": 1e-3}, "the objective masked gives image.connector no gradient"),
+    ):
+        facts["stages"][0]["train"] = train
+        with pytest.raises(BadRecipe, match=says):
+            run.train(Recipe.model_validate(facts), tmp_path / str(len(says)), console=QUIET)
 
 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:

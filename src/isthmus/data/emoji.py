@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import PIL.Image
 
 from isthmus import parts
 from isthmus.errors import BadRecipe
+from isthmus.media.image import load_rgba, load_svg
 
 Vendor = Literal["google", "twitter", "fluent", "openmoji"]
 VENDORS: tuple[Vendor, ...] = get_args(Vendor)
@@ -114,12 +114,8 @@ def drawing(vendor: Vendor, code: str) -> PIL.Image.Image:
     """A vendor's drawing as RGBA, `SIDE` pixels square."""
     path = _files(vendor)[code]
     if path.suffix == ".svg":
-        import resvg_py
-
-        data = bytes(resvg_py.svg_to_bytes(svg_string=path.read_text(), width=SIDE, height=SIDE))
-        return PIL.Image.open(io.BytesIO(data), formats=("PNG",)).convert("RGBA")
-    with PIL.Image.open(path, formats=("PNG", "WEBP")) as picture:
-        return picture.convert("RGBA").resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
+        return load_svg(path, SIDE)
+    return load_rgba(path).resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
 
 
 def split_of(split: str, concepts_: int | None, unseen: Vendor) -> tuple[tuple[Concept, ...], tuple[Vendor, ...]]:

@@ -22,6 +22,7 @@ from isthmus import parts
 from isthmus.data.choosing import held_out, ranked, yes_no
 from isthmus.data.emoji import code_of
 from isthmus.data.scenes import COLOURS, SIDE
+from isthmus.media.animation import load_stills, moves
 from isthmus.media.forms import Clip
 from isthmus.types import Turn
 
@@ -79,12 +80,10 @@ class Moving:
 def animated(file: Path) -> tuple[PIL.Image.Image, ...]:
     """`FRAMES` frames of an animated WebP, evenly spread over it, RGBA, half of `SIDE` pixels square."""
     side = SIDE // 2
-    with PIL.Image.open(file, formats=("WEBP",)) as picture:
-        stills = []
-        for index in range(FRAMES):
-            picture.seek(index * picture.n_frames // FRAMES)  # type: ignore[attr-defined]
-            stills.append(picture.convert("RGBA").resize((side, side), PIL.Image.Resampling.LANCZOS))
-    return tuple(stills)
+    return tuple(still.resize((side, side), PIL.Image.Resampling.LANCZOS) for still in load_stills(file, FRAMES))
+
+
+_moves = functools.cache(moves)
 
 
 def animations(packages: int = 1) -> tuple[list[Animation], list[Animation]]:
@@ -108,12 +107,6 @@ def animations(packages: int = 1) -> tuple[list[Animation], list[Animation]]:
     held = held_out(found, HOLD_OUT_EVERY)
     order = ranked(found)
     return [found[name] for name in order if name not in held], [found[name] for name in order if name in held]
-
-
-@functools.cache
-def _moves(file: Path) -> bool:
-    with PIL.Image.open(file, formats=("WEBP",)) as picture:
-        return int(picture.n_frames) > 1  # type: ignore[attr-defined]
 
 
 def compose(rng: random.Random, what: Animation, layouts: Sequence[tuple[str, int]]) -> Moving:

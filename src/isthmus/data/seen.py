@@ -74,6 +74,17 @@ class Seen:
         valid = {kind: length for kind, (_, length) in each.items() if length is not None}
         return {"features": {kind: some for kind, (some, _) in each.items()}} | ({"valid": valid} if valid else {})
 
+    def filled(self, made: Seen) -> Seen:
+        """With each medium of a kind that is not stored here replaced by the one of the next row of `made`.
+
+        >>> kept = Seen({"image": torch.zeros(1, 1, 1)}, {}, [[[("audio", 0, 0)], [("image", 0, 4)]]])
+        >>> kept.filled(Seen({"audio": torch.ones(2, 1, 1)}, {}, [[[("audio", 0, 9), ("audio", 1, 5)]]])).slots(0)
+        [('audio', 9), ('audio', 5), ('image', 4)]
+        """
+        more = (pieces for media in made.rows for pieces in media)
+        rows = [[pieces if pieces[0][0] in self.store else next(more) for pieces in media] for media in self.rows]
+        return Seen({**self.store, **made.store}, self.valid | made.valid, rows)
+
     @classmethod
     def of(cls, kind: str, features_BND: Tensor, slots: int) -> Seen:
         """One piece of one kind a sample, none of them padded."""

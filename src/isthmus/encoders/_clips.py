@@ -30,8 +30,15 @@ def prepare(reader: Any, clips: Sequence[np.ndarray[Any, Any]]) -> tuple[Tensor,
     """
     if len(counts := {len(clip) for clip in clips}) > 1:
         raise BadMedia(f"clips of {', '.join(map(str, sorted(counts)))} frames cannot be one batch")
-    pixels = reader([list(clip) for clip in clips], input_data_format="channels_last", return_tensors="pt").pixel_values
+    frames = [list(_middle(reader, clip)) for clip in clips]
+    pixels = reader(frames, input_data_format="channels_last", return_tensors="pt").pixel_values
     return pixels, torch.tensor([len(clip) for clip in clips])
+
+
+def _middle(reader: Any, clip: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What the reader is to be given of a clip's frames (see `_pictures.middle`)."""
+    box = _pictures.middle(reader, clip.shape[2], clip.shape[1])
+    return clip if box is None else clip[:, box[1] : box[3], box[0] : box[2]]
 
 
 def frames(config: Any) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 from torch import Tensor
 from transformers import AutoImageProcessor
 from transformers.image_utils import SizeDict
@@ -17,6 +18,7 @@ from isthmus.parts.weights import SAFE, pretrained
 PLACES = {"image_processor": "preprocessor_config.json", "video_processor": "video_preprocessor_config.json"}
 SWITCHES = ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
 SETTINGS = (*SWITCHES, "size", "resample", "rescale_factor", "image_mean", "image_std")  # of a picture's preparation
+LONGEST = 8  # times its short side, of a picture that is scaled before its middle is cut out
 
 
 def square(config: Any, size: int) -> tuple[int, ...]:
@@ -111,6 +113,29 @@ def resize(images: Any, size: int) -> None:
         images.size = SizeDict(shortest_edge=size) if "shortest_edge" in images.size else edges
     else:
         images.size = edges
+
+
+def prepared(images: Any, pictures: Sequence[PIL.Image.Image], **options: Any) -> Any:
+    """What an image processor makes of pictures, as tensors."""
+    boxes = [middle(images, *picture.size) for picture in pictures]
+    pairs = zip(pictures, boxes, strict=True)
+    return images([p if box is None else p.crop(box) for p, box in pairs], return_tensors="pt", **options)
+
+
+def middle(images: Any, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """The box (left, upper, right, lower) of a very long picture that an image processor is to be given; else None.
+
+    A processor that scales the short side to its size, and only then cuts out the middle, would blow a line of a
+    thousand pixels up to fifty million. What it cuts out lies well within this box, and stays what it was up to a
+    small part of a pixel.
+    """
+    short, long = sorted((width, height))
+    if long <= LONGEST * short or "shortest_edge" not in images.size or not getattr(images, "do_center_crop", False):
+        return None
+    edge, rest = images.size["shortest_edge"], (long - LONGEST * short) // 2
+    while (edge * (long - 2 * rest) // short - edge * long // short) % 2:  # or the middle would move by half a pixel
+        rest -= 1
+    return (rest, 0, width - rest, height) if width > height else (0, rest, width, height - rest)
 
 
 def side(images: Any) -> int:

@@ -153,14 +153,14 @@ class PointTransformerForMaskedPretraining(_Points):
         self.head = nn.Linear(config.hidden_size, config.group_size * 3)
         self.post_init()
 
-    def forward(self, points: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The loss of whole clouds [B, P, channels]: the Chamfer distance between hidden groups and what the decoder
-        says of them, relative to their centres (Point-MAE, section 3.3).
+    def forward(self, points: Tensor, valid: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """The loss of clouds [B, P, channels], `valid` [B] of their points real: the Chamfer distance between hidden
+        groups and what the decoder says of them, relative to their centres (Point-MAE, section 3.3).
 
         Which groups are hidden is drawn from `generator` in every pass: `mask_ratio` of each cloud's (section 3.1).
         The encoder sees neither tokens nor centres of the hidden ones; the decoder has their centres (section 3.2).
         """
-        centres, groups = self.encoder.group(points)
+        centres, groups = self.encoder.group(points, valid)
         B, G, K, _ = groups.shape
         order = torch.rand(B, G, generator=generator).argsort(1).to(points.device)
         visible = G - round(self.config.mask_ratio * G)

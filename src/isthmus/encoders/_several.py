@@ -21,12 +21,11 @@ from typing import Any, ClassVar, Literal, get_args
 
 import PIL.Image
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, BatchFeature, PreTrainedConfig
 from transformers.image_processing_utils import BaseImageProcessor
 
-from isthmus.encoders import _pictures
+from isthmus.encoders import _pictures, _reader
 from isthmus.errors import BadRecipe
 from isthmus.registry import find
 
@@ -72,7 +71,7 @@ class SeveralImageProcessor(BaseImageProcessor):  # type: ignore[misc]
     def __init__(self, each: Sequence[Any] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.each = [
-            getattr(transformers, one["image_processor_type"])(**one) if isinstance(one, dict) else one for one in each
+            _reader.known(one.get("image_processor_type"))(**one) if isinstance(one, dict) else one for one in each
         ]
 
     @property
@@ -96,7 +95,7 @@ class SeveralImageProcessor(BaseImageProcessor):  # type: ignore[misc]
 
     def __call__(self, images: Sequence[PIL.Image.Image], return_tensors: str = "pt", **kwargs: Any) -> BatchFeature:
         """`pixel_values` [B, 3 K, S, S] for K encoders; smaller pictures lie in the upper left corner, on zeros."""
-        made = [one(images, return_tensors=return_tensors, **kwargs).pixel_values for one in self.each]
+        made = [_pictures.prepared(one, images, **kwargs).pixel_values for one in self.each]
         side = self.size["height"]
         filled = [nn.functional.pad(x, (0, side - x.shape[-1], 0, side - x.shape[-2])) for x in made]
         return BatchFeature({"pixel_values": torch.cat(filled, 1)})

@@ -67,18 +67,32 @@ def reader(folder: Path, size: int) -> Reader:
     return Reader(span=size, channels=_pictures.settings(folder, "config.json").get("num_input_channels", 1))
 
 
+def windows(series: np.ndarray[Any, Any], size: int = SIZE) -> list[np.ndarray[Any, Any]]:
+    """A series [C, steps] cut into windows of `size` steps, the last one shorter."""
+    return [series[:, start : start + size] for start in range(0, series.shape[1], size)]
+
+
+def fits(reader: Reader, series: np.ndarray[Any, Any]) -> None:
+    """Raises `BadMedia` for a series of another number of channels than the part's, no steps, or infinite values."""
+    if series.ndim != 2 or not series.size:
+        raise BadMedia(f"a series of shape {series.shape}, and not of channels and steps")
+    if len(series) != reader.channels:
+        raise BadMedia(
+            f"a series of {len(series)} channels; this model's encoder takes {reader.channels}. Give it those that it "
+            f"was trained on, or train one for these (part: new, channels: {len(series)})"
+        )
+    if np.isinf(series).any():
+        raise BadMedia("a series with infinite values. Leave them empty if they are missing")
+
+
 def prepare(reader: Reader, series: Sequence[np.ndarray[Any, Any]]) -> tuple[Tensor, Tensor]:
     """Series [B, C, T] (each float32 [C, steps], NaN where a value is missing), and how many steps are real [B].
 
-    A shorter one is filled up with NaN; of a longer one, the last steps stay. Raises `BadMedia` for another number of
-    channels, no steps, or infinite values.
+    A shorter one is filled up with NaN; of a longer one, the last steps stay: take `windows` first. Raises as `fits`.
     """
     filled = np.full((len(series), reader.channels, reader.span), np.nan, np.float32)
     for row, one in zip(filled, series, strict=True):
-        if one.ndim != 2 or len(one) != reader.channels or not one.size:
-            raise BadMedia(f"a series of shape {one.shape}; this part takes steps of {reader.channels} channels")
-        if np.isinf(one).any():
-            raise BadMedia("a series with infinite values")
+        fits(reader, one)
         end = one[:, -reader.span :]
         row[:, : end.shape[1]] = end
     return torch.from_numpy(filled), torch.tensor([min(one.shape[1], reader.span) for one in series])

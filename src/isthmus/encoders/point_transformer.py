@@ -3,6 +3,8 @@
 No weights of it come with transformers. It can be trained from nothing, alone by masked pretraining (Point-MAE, Pang et
 al., 2022, arXiv:2203.06604) or with the whole model:
 
+    - {name: shapes, objective: masked, train: {points.encoder: 3.0e-4}, ...}  # a stage; or from Python:
+
     from isthmus.encoders.point_transformer import PointTransformerConfig, PointTransformerForMaskedPretraining
 
     model = PointTransformerForMaskedPretraining(PointTransformerConfig())
@@ -15,6 +17,7 @@ of the points, except where distances are equal.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +57,13 @@ def fresh(size: int, channels: int = 3) -> Any:
     return PointTransformerModel(PointTransformerConfig(channels=channels))
 
 
+def masked(model: Any) -> Any:
+    """Point-MAE around the encoder `model`: the loss of points [B, P, channels], `valid` [B] of them real."""
+    whole = PointTransformerForMaskedPretraining(copy.deepcopy(model.config))
+    whole.encoder = model
+    return whole
+
+
 def grid(config: Any, size: int) -> tuple[int, ...]:
     """How the features lie: in a row, one for each group, however many points there are."""
     return (config.num_groups,)
@@ -69,20 +79,31 @@ def reader(folder: Path, size: int) -> Reader:
     return Reader(span=size, channels=_pictures.settings(folder, "config.json").get("channels", 3))
 
 
+def fits(reader: Reader, cloud: np.ndarray[Any, Any]) -> None:
+    """Raises `BadMedia` for points of another number of channels than the part's, no points, or ones that are not
+    finite."""
+    if cloud.ndim != 2 or not len(cloud):
+        raise BadMedia(f"a cloud of shape {cloud.shape}, and not of points and their numbers")
+    if cloud.shape[1] != reader.channels:
+        raise BadMedia(
+            f"points of {cloud.shape[1]} numbers; this model's encoder takes {reader.channels}: 3 are a place, 6 a "
+            "place and a colour"
+        )
+    if not np.isfinite(cloud).all():
+        raise BadMedia("a cloud with points that are not finite")
+
+
 def prepare(reader: Reader, clouds: Sequence[np.ndarray[Any, Any]]) -> tuple[Tensor, Tensor]:
     """Points [B, P, channels] of clouds (each float32 [points, channels]), and how many points are real [B].
 
     A cloud is centred on its mean and scaled into the unit sphere. Of a larger one, points far from each other are
     taken, as Point-BERT does; a smaller one is filled up with zeros. Colours are taken as they are, from 0 to 1. Raises
-    `BadMedia` for another number of channels, no points, or points that are not finite.
+    as `fits`.
     """
     filled = torch.zeros(len(clouds), reader.span, reader.channels)
     for row, cloud in zip(filled, clouds, strict=True):
-        if cloud.ndim != 2 or cloud.shape[1] != reader.channels or not len(cloud):
-            raise BadMedia(f"a cloud of shape {cloud.shape}; this part takes points of {reader.channels} numbers")
+        fits(reader, cloud)
         points = torch.as_tensor(cloud, dtype=torch.float32)
-        if not points.isfinite().all():
-            raise BadMedia("a cloud with points that are not finite")
         if len(points) > reader.span:
             points = points[farthest(points[None, :, :3], reader.span)[0]]
         place = points[:, :3] - points[:, :3].mean(0)

@@ -10,7 +10,9 @@ from types import ModuleType
 from isthmus.errors import BadMedia
 from isthmus.types import Slice
 
-MAX_BYTES = 20 * 2**20
+MAX_MEDIA = 16  # of a request: a conversation that is to be answered
+MAX_REQUEST_PIXELS = 100_000_000  # of all pictures and frames of one
+MAX_BYTES = 20_000_000
 MAX_PIXELS = 25_000_000  # of an image, a page or a frame
 MAX_FRAMES = 64
 MAX_VIDEO_PIXELS = 100_000_000  # frames x pixels; of an animation all of its frames, since each is drawn on the last
@@ -93,6 +95,15 @@ def check_pixels(width: int, height: int) -> None:
         raise BadMedia(f"{width} x {height} pixels: there is nothing to see")
     if width * height > MAX_PIXELS:
         raise BadMedia(f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded. Scale it down")
+
+
+def check_room(pixels: int, room: int) -> None:
+    """Raises `BadMedia` for more pixels than there is room for in a request."""
+    if pixels > room:
+        raise BadMedia(
+            f"{pixels:,} pixels; of {MAX_REQUEST_PIXELS:,} that the media of one conversation may have together, "
+            f"{room:,} are left. Scale them down, or start a new one"
+        )
 
 
 def check_points(count: int, what: str = "points") -> None:

@@ -108,12 +108,15 @@ class Cloud:
 class Signal:
     """Values float32 [C, T] of C channels called `names` at `times` float64 [T] in seconds; NaN is a missing value.
 
+    Where nobody said times or a rate, the times stand at one a second and are not `timed`.
+
     Raises `BadMedia` for other shapes, nothing in it, an infinite value, or times that are not finite or run backwards.
     """
 
     values: Floats
     times: Times
     names: tuple[str, ...]
+    timed: bool = True
 
     def __post_init__(self) -> None:
         values = _array(self.values, np.float32, 2, "values of a series are [C, T]")
@@ -133,7 +136,9 @@ class Signal:
         """Samples a second: one over the median step between two times. Raises `BadMedia` when there is no step."""
         steps = np.diff(self.times)
         if not (steps > 0).any():
-            raise BadMedia("the series has no two different times, so it has no rate. Say which: even(rate=...)")
+            raise BadMedia(
+                "the series has no two different times, so it has no rate. Give it more rows, or a rate: even(rate=...)"
+            )
         return float(1 / np.median(steps[steps > 0]))
 
     def even(self, rate: float | None = None) -> Signal:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 
 import PIL.Image
 import PIL.ImageOps
 
 from isthmus.errors import BadMedia
-from isthmus.media.caps import MAX_PIXELS, read
+from isthmus.media.caps import MAX_PIXELS, MAX_REQUEST_PIXELS, check_room, read
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+Convert = Callable[[PIL.Image.Image], PIL.Image.Image]
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def load_image(source: object, page: int = 0, bands: tuple[int, ...] | None = None) -> PIL.Image.Image:
+def load_image(
+    source: object, page: int = 0, bands: tuple[int, ...] | None = None, room: int = MAX_REQUEST_PIXELS
+) -> PIL.Image.Image:
     """Decode to RGB [H, W, 3], turned upright by its EXIF tag, transparency laid over white.
 
     Of a PDF, `page` is drawn; of a TIFF, one or three `bands` are shown (see `pdf.py`, `raster.py`). Of an animation it
     is the first frame. Raises `BadMedia` when the file is missing, not one of `FORMATS`, damaged, over `MAX_BYTES` or
-    over `MAX_PIXELS` (checked before decoding: a 22 kB PNG can declare 180 million pixels).
+    over `MAX_PIXELS` (checked before decoding: a 22 kB PNG can declare 180 million pixels). `room` is what is left of
+    the pixels of a request (see `request.py`).
     """
     if callable(source):
         return rgb(source())
@@ -38,6 +43,24 @@ def load_image(source: object, page: int = 0, bands: tuple[int, ...] | None = No
         from isthmus.media import raster
 
         return raster.picture(data, name, bands)
+    return _still(data, name, rgb, room)
+
+
+def load_rgba(source: object) -> PIL.Image.Image:
+    """A still picture as `load_image` decodes it, but with its transparency: RGBA."""
+    return _still(*read(source, "an image is a path or bytes"), lambda picture: picture.convert("RGBA"))
+
+
+def load_svg(source: object, side: int) -> PIL.Image.Image:
+    """A drawing of lines in the square of `side` pixels: RGBA. For our own data: a user's file is never drawn so."""
+    import resvg_py
+
+    data, _ = read(source, "a drawing is a path or bytes")
+    return load_rgba(bytes(resvg_py.svg_to_bytes(svg_string=data.decode(), width=side, height=side)))
+
+
+def _still(data: bytes, name: str, to: Convert, room: int = MAX_REQUEST_PIXELS) -> PIL.Image.Image:
+    """One of `FORMATS`, upright, converted by `to`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own cap is lower than Pillow's and an error; bad EXIF harms nothing
@@ -45,8 +68,9 @@ def load_image(source: object, page: int = 0, bands: tuple[int, ...] | None = No
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise BadMedia(f"{name}: {width} x {height} pixels; at most {MAX_PIXELS:,} are decoded. Scale it down")
+            check_room(width * height, room)
             picture.load()
-            return rgb(PIL.ImageOps.exif_transpose(picture))
+            return to(PIL.ImageOps.exif_transpose(picture))
     except (BadMedia, MemoryError):  # the machine's lack of memory is not the picture's fault
         raise
     except PIL.Image.DecompressionBombError as error:  # Pillow refuses these before their size can be asked

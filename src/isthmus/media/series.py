@@ -73,11 +73,12 @@ def _check_shape(shape: tuple[int, ...]) -> None:
 def _signal(values: Any, times: Any, names: tuple[str, ...], medium: Series) -> Signal:
     if np.isnan(values).all():
         raise BadMedia("every value is missing")
+    timed = times is not None or medium.rate is not None
     if times is None:
         times = np.arange(values.shape[1]) / (medium.rate or 1.0)
     elif medium.rate is not None:
         raise BadMedia("it has times of its own, so rate does not apply. Resample it with even(rate)")
-    return Signal(values, times, names)
+    return Signal(values, times, names, timed)
 
 
 def of_csv(data: bytes, medium: Series) -> Signal:

@@ -14,6 +14,7 @@ from isthmus.media.forms import Clip, Sound, Times
 from isthmus.types import Video
 
 FORMATS = ("MP4", "MOV", "WEBM", "MKV", "AVI", "GIF", "WEBP", "PNG")
+FRAMES = 8  # that are taken, where nobody says how many
 SAMPLINGS = ("uniform", "fps", "keyframes")
 
 
@@ -48,7 +49,7 @@ def check_options(medium: Video) -> None:
     caps.window(medium.start, medium.end)
     if medium.sampling not in SAMPLINGS:
         raise BadMedia(f"sampling is one of {', '.join(SAMPLINGS)}, not {medium.sampling!r}")
-    if not isinstance(medium.frames, int) or not 1 <= medium.frames <= caps.MAX_FRAMES:
+    if medium.frames is not None and not (isinstance(medium.frames, int) and 1 <= medium.frames <= caps.MAX_FRAMES):
         raise BadMedia(f"{medium.frames} frames; 1 to {caps.MAX_FRAMES} are decoded")
     if (medium.sampling == "fps") != (medium.fps is not None):
         raise BadMedia('fps says how many frames a second: give it with sampling="fps", and only then')
@@ -104,11 +105,12 @@ def choose(times: Times, over: float, keys: npt.NDArray[np.bool_], how: Video) -
     inside = np.flatnonzero((times < last) & (np.append(times[1:], over) > first))  # on at some time in between
     if not len(inside):
         raise BadMedia(f"no frames in the part from {how.start} to {how.end} seconds; the last one is over at {over:g}")
+    most = FRAMES if how.frames is None else how.frames
     if how.sampling == "keyframes":
         inside = inside[keys[inside]]
         if not len(inside):
             raise BadMedia("no keyframes in the part asked for. Ask for uniform sampling")
-        return inside[_spread(len(inside), how.frames)]
+        return inside[_spread(len(inside), most)]
     if how.sampling == "fps":
         assert how.fps is not None
         wanted = max(1, math.ceil((last - first) * how.fps - 1e-6))
@@ -118,10 +120,10 @@ def choose(times: Times, over: float, keys: npt.NDArray[np.bool_], how: Video) -
                 f"{caps.MAX_FRAMES} are decoded. Ask for fewer a second, or for a part: start, end"
             )
         instants = first + np.arange(wanted) / how.fps
-    elif len(inside) <= how.frames:
+    elif len(inside) <= most:
         return inside
     else:
-        instants = first + (np.arange(how.frames) + 0.5) * (last - first) / how.frames
+        instants = first + (np.arange(most) + 0.5) * (last - first) / most
     return np.clip(np.searchsorted(times, instants + 1e-6, "right") - 1, inside[0], inside[-1])
 
 

@@ -55,7 +55,8 @@ def compose(
         video: the same; with an encoder of pictures, `frames` are those of a clip that it sees (8).
         points: the same; `size` counts points. `part: new` makes an encoder to be trained from nothing; `channels` are
             then the numbers of a point (3).
-        series: the same; `size` counts steps, `channels` those of a new encoder.
+        series: the same; `size` counts steps, `channels` those of a new encoder. `rate` is the number of steps a second
+            that every series is brought to; without it, each keeps its own.
         seed: of the connectors' initial weights.
         frame: how the LLM is spoken to: one of `data.frames.NAMED`. By default what the catalogue says of the part,
             else its tokenizer's chat template, ChatML where it has those tokens, or question and answer alone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from isthmus.connectors._options import SIZES
 from isthmus.connectors._options import options as connector_options
 from isthmus.encoders._several import JOINS
 from isthmus.errors import BadRecipe
+from isthmus.media import caps
 from isthmus.model import encoding
 from isthmus.options import problems
 from isthmus.registry import find, miss, names
@@ -20,6 +22,14 @@ EXAMPLES = {
 }  # fmt: skip
 NEW = "new"  # in place of a part: an encoder with random weights, to be trained from nothing
 Sense = tuple[str | Sequence[str], str] | Mapping[str, Any]  # (encoder, connector), or a mapping with these and more
+
+
+class BadChoice(BadRecipe):
+    """What is wrong with one key of what is asked for a kind of media."""
+
+    def __init__(self, kind: str, key: str, what: str) -> None:
+        super().__init__(f"{kind}: {what}")
+        self.key, self.what = key, what.removeprefix(f"{key}: ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,42 +47,50 @@ class Chosen:
 
 
 def choose(kind: str, how: Sense) -> Chosen:
-    """What `compose` was asked for one kind of media, checked."""
+    """What `compose` was asked for one kind of media, checked; nothing is fetched.
+
+    Raises `UnknownName` for an encoder or connector that does not exist, `BadChoice` for what does not fit.
+    """
     asked = zip(("encoder", "connector"), how, strict=True) if isinstance(how, tuple) else how.items()
     given: dict[str, Any] = {key: value for key, value in asked if value is not None}
     for key in ("encoder", "connector"):
         if key not in given:
             example = EXAMPLES[kind]
-            raise BadRecipe(f"{kind}: no {key} is named. For example: {{encoder: {example}, connector: mlp}}")
+            raise BadChoice(kind, key, f"no {key} is named. For example: {{encoder: {example}, connector: mlp}}")
     own_channels: dict[str, Any] = {"channels": given.pop("channels")} if "channels" in given else {}
     parts, encoder, framed = _encoder(kind, given)
     new = None
     if NEW in parts.values():
         new = functools.partial(find("isthmus.encoders", encoder["name"]).fresh, encoder["size"], **own_channels)
     elif own_channels:
-        raise BadRecipe(f"{kind}: channels are those of a new encoder (part: {NEW}); this part has its own")
+        what = f"channels are those of a new encoder (part: {NEW}); this part has its own"
+        raise BadChoice(kind, "channels", what)
     if framed:
         encoder["frames"] = frames = given.pop("frames", encoding.FRAMES)
-        if not isinstance(frames, int) or frames < 1:
-            raise BadRecipe(f"{kind}: frames: {frames!r}, a number of at least 1 is needed")
+        if not isinstance(frames, int) or not 1 <= frames <= caps.MAX_FRAMES:
+            raise BadChoice(kind, "frames", f"frames: {frames!r}, a number from 1 to {caps.MAX_FRAMES} is needed")
+    if "rate" in given and kind == "series":
+        encoder["rate"] = rate = given.pop("rate")
+        if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+            raise BadChoice(kind, "rate", f"rate: {rate!r}, steps a second are wanted: a number above 0")
     if "tiles" in given and kind == "image":
         encoder["tiles"] = tiles = given.pop("tiles")
         if not isinstance(tiles, int) or tiles < 2:
-            raise BadRecipe(f"{kind}: tiles: {tiles!r}, a number of at least 2 is needed; leave it out for none")
+            raise BadChoice(kind, "tiles", f"tiles: {tiles!r}, a number of at least 2 is needed; leave it out for none")
     options = {key: value for key, value in given.items() if key != "connector"}
     known, own = list(connector_options(given["connector"])), ["part", "size"]
-    own += ["frames"] if framed else ["tiles"] if kind == "image" else []
+    own += ["frames"] if framed else {"image": ["tiles"], "series": ["rate"]}.get(kind, [])
     own += ["join"] if "join" in encoder else []
     for key in options:
         if key not in known:
-            raise BadRecipe(f"{kind}: {miss('option', key, [*own, *known])}")
+            raise BadChoice(kind, key, miss("option", key, [*own, *known]))
     if framed and "time" in known:
         options.setdefault("time", True)  # the encoder sees each frame as a picture of its own
-    if ("tiles" in encoder or kind in ("audio", "video")) and "together" in known:
+    if ("tiles" in encoder or kind in ("audio", "video", "series")) and "together" in known:
         options.setdefault("together", True)  # or text would see the last tile, window or part of a clip only
     build = find("isthmus.connectors", given["connector"]).Connector.__init__
-    if wrong := [what for _, what in problems(given["connector"], build, SIZES, options)]:
-        raise BadRecipe("\n".join(f"{kind}: {what}" for what in wrong))
+    for key, what in problems(given["connector"], build, SIZES, options):
+        raise BadChoice(kind, key, what)
     return Chosen(parts, encoder, {"name": given["connector"], **options}, new)
 
 
@@ -86,35 +104,37 @@ def _encoder(kind: str, given: dict[str, Any]) -> tuple[dict[str, str], dict[str
     for one, file in zip(each, files, strict=True):
         if kind != file.KIND and (kind, file.KIND) != ("video", "image"):
             fit = [other for other in names("isthmus.encoders") if kind == find("isthmus.encoders", other).KIND]
-            raise BadRecipe(f"{kind}: the encoder {one} is for {file.KIND}. Those for {kind}: {', '.join(fit)}")
+            what = f"the encoder {one} is for {file.KIND}. Those for {kind}: {', '.join(fit)}"
+            raise BadChoice(kind, "encoder", what)
     if several and (len(each) < 2 or any(file.KIND != "image" for file in files)):
-        raise BadRecipe(f"{kind}: encoder: a list is of two or more encoders of pictures, not {', '.join(each)}")
+        what = f"encoder: a list is of two or more encoders of pictures, not {', '.join(each)}"
+        raise BadChoice(kind, "encoder", what)
 
     def of_each(key: str, default: str) -> list[Any]:
         value = given.pop(key, None)
         if not several and isinstance(value, list | tuple):
-            raise BadRecipe(f"{kind}: {key}: {value} is for several encoders, and {name} is one")
+            raise BadChoice(kind, key, f"{key}: {value} is for several encoders, and {name} is one")
         values = list(value) if isinstance(value, list | tuple) else [value] * len(each)
         if len(values) != len(each):
-            raise BadRecipe(f"{kind}: {key}: {len(values)} for {len(each)} encoders")
+            raise BadChoice(kind, key, f"{key}: {len(values)} for {len(each)} encoders")
         return [getattr(file, default) if v is None else v for file, v in zip(files, values, strict=True)]
 
     parts, sizes = of_each("part", "PART"), of_each("size", "SIZE")
     for one, file, part, size in zip(each, files, parts, sizes, strict=True):
         if part is None:
             hint = f", or `part: {NEW}` to train one from nothing" if hasattr(file, "fresh") else ""
-            raise BadRecipe(
-                f"{kind}: the encoder {one} has no default weights. Name a folder or hub part with `part`{hint}"
-            )
+            what = f"the encoder {one} has no default weights. Name a folder or hub part with `part`{hint}"
+            raise BadChoice(kind, "part", what)
         if part == NEW and not hasattr(file, "fresh"):
-            raise BadRecipe(f"{kind}: the encoder {one} is not trained from nothing here. Name a folder or hub part")
+            what = f"the encoder {one} is not trained from nothing here. Name a folder or hub part"
+            raise BadChoice(kind, "part", what)
         if size < 1:
-            raise BadRecipe(f"{kind}: size: {size}, at least 1 is needed")
+            raise BadChoice(kind, "size", f"size: {size}, at least 1 is needed")
     encoder: dict[str, Any] = {"name": each if several else name, "size": sizes if several else sizes[0]}
     if several:
         encoder["join"] = given.pop("join", JOINS[0])
         if encoder["join"] not in JOINS:
-            raise BadRecipe(f"{kind}: {miss('join', str(encoder['join']), JOINS)}")
+            raise BadChoice(kind, "join", miss("join", str(encoder["join"]), JOINS))
     return dict(zip(places(kind, encoder["name"]), parts, strict=True)), encoder, kind != files[0].KIND
 
 

@@ -18,8 +18,8 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
         llm_config: the LLM's own configuration.
         image_config, audio_config, ...: the encoder's own configuration; that of a kind is `<kind>_config`.
         encoders: kind -> {"name": file in `encoders/`, "size": its own, "frames": of a clip, "tiles": of a picture at
-            most, beside its thumbnail}. Of several encoders, names and sizes are lists, and "join" says how features
-            are joined (`encoders._several`).
+            most, beside its thumbnail, "rate": of a series, in steps a second}. Of several encoders, names and sizes
+            are lists, and "join" says how features are joined (`encoders._several`).
         connectors: kind -> {"name": file in `connectors/`, and its options}.
         placeholders: kind -> token id that holds a slot. It lies outside the LLM's vocabulary, whose embeddings
             and logits stay exactly its own.

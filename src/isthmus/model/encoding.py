@@ -13,6 +13,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from isthmus.encoders import _pictures
 from isthmus.encoders._several import Several
 from isthmus.registry import find
 
@@ -57,7 +58,7 @@ def prepare(config: Any, kind: str, reader: Any, arrays: Sequence[Any]) -> tuple
     if not framed(config, kind):
         return module(config, kind).prepare(reader, arrays)  # type: ignore[no-any-return]
     frames = [PIL.Image.fromarray(frame) for clip in arrays for frame in clip]
-    pixels: Tensor = reader(frames, return_tensors="pt").pixel_values
+    pixels: Tensor = _pictures.prepared(reader, frames).pixel_values
     return pixels.view(len(arrays), -1, *pixels.shape[1:]), None
 
 

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import PIL.Image
 import torch
-import transformers
 from torch import Tensor
 from transformers import AutoTokenizer, ProcessorMixin
 
 from isthmus.data.packing import Frame, Slots, Template
 from isthmus.encoders import _pictures, _tiles, mllama
-from isthmus.encoders._reader import Reader
+from isthmus.encoders._reader import Reader, known
 from isthmus.encoders._several import SeveralImageProcessor
-from isthmus.errors import BadData, BadMedia
-from isthmus.media import load, load_image
+from isthmus.errors import BadCheckpoint, BadData
+from isthmus.media import load
+from isthmus.media.request import Request
 from isthmus.model import encoding
+from isthmus.model.pieces import Load, named, pieces
 from isthmus.parts.weights import SAFE
-from isthmus.registry import find
 from isthmus.types import Image, Message
 
 READER = "reader"  # the folder of that tokenizer
-OWN: dict[str, Any] = {own.__name__: own for own in (Reader, SeveralImageProcessor)}  # readers not of transformers
+OWN = (Reader, SeveralImageProcessor)  # readers not of transformers
 ROLES = ("system", "user", "assistant")
 
 
@@ -96,12 +95,15 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *args: Any, **kwargs: Any) -> Any:
-        """As its base class, with the `reader` if there is one."""
+        """As its base class, with the `reader` if there is one. Raises `BadCheckpoint` for an unknown reader's name."""
         processor = super().from_pretrained(folder, *args, **kwargs)
         if (Path(folder) / READER).is_dir():
             processor.reader = AutoTokenizer.from_pretrained(Path(folder) / READER, **SAFE)
         for kind, facts in processor.encoders.items():
-            own = OWN.get(facts["reader"]) or getattr(transformers, facts["reader"])
+            try:
+                own = known(facts.get("reader"), *OWN)
+            except BadCheckpoint as error:
+                raise BadCheckpoint(f"{folder}: processor_config.json: encoders.{kind}: {error}") from None
             processor.readers[kind] = own.from_pretrained(Path(folder) / kind, local_files_only=True)
         return processor
 
@@ -159,11 +161,13 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
 
         Raises:
             BadData: for a conversation that does not end with the user, an unknown role, or media of another role.
-            BadMedia: for a medium that cannot be read.
+            BadMedia: for a medium that cannot be read, or more of them in a conversation than `media.request` takes.
         """
         self._check(conversations)
         given = [(m, medium) for conversation in conversations for m in conversation for medium in m.media]
-        media, slots = self.prepare([medium for _, medium in given])
+        counts = [sum(len(m.media) for m in conversation) for conversation in conversations]
+        decode = [request.load for n, request in zip(counts, map(Request, counts), strict=True) for _ in range(n)]
+        media, slots = self.prepare([medium for _, medium in given], decode)
         each = iter(slots)
         rows = [self.ids(conversation, each) for conversation in conversations]
         length = max(map(len, rows), default=0)
@@ -175,11 +179,15 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         said = [(kind, m.text) for (m, _), pieces in zip(given, slots, strict=True) for kind, _ in pieces]
         return batch | media | self.texts(said)
 
-    def prepare(self, media: Sequence[Any]) -> tuple[dict[str, Any], list[list[tuple[str, int]]]]:
+    def prepare(
+        self, media: Sequence[Any], decode: Sequence[Load] | None = None
+    ) -> tuple[dict[str, Any], list[list[tuple[str, int]]]]:
         """Media as a model takes them: `media` and `valid` by kind; and of each medium its pieces' kinds and slots.
 
-        A sound that is longer than its encoder hears at once has several pieces, and so have a video of more frames
-        and a picture that is cut into tiles.
+        `decode` is for each medium what decodes it, in place of `isthmus.media.load`.
+
+        A sound or a series that is longer than its encoder takes at once has several pieces, and so have a video of
+        more frames and a picture that is cut into tiles.
 
         Raises `BadMedia` for one that cannot be decoded, or that the encoder cannot take.
         """
@@ -188,7 +196,8 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         valid: dict[str, Tensor] = {}
         counts: dict[str, Iterator[list[int]]] = {}
         for kind in dict.fromkeys(kinds):
-            arrays = [self.arrays(medium) for medium, its in zip(media, kinds, strict=True) if its == kind]
+            own = [k for k, its in enumerate(kinds) if its == kind]
+            arrays = [self.arrays(media[k], decode[k] if decode else load) for k in own]
             values[kind], length = self.stack(kind, [one for some in arrays for one in some])
             each = iter(self.counts(kind, len(values[kind]), length))
             counts[kind] = iter([[next(each) for _ in some] for some in arrays])
@@ -215,32 +224,19 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         own = {f"{kind}_config": SimpleNamespace(**self.encoders[kind]["config"])}
         return SimpleNamespace(encoders=self.encoders, **own)
 
-    def arrays(self, medium: Any) -> list[Any]:
+    def arrays(self, medium: Any, load: Load = load) -> list[Any]:
         """What a medium's encoder is given of it: one array or picture, or several of one that is longer than it takes.
 
-        Raises `BadMedia` for a medium that cannot be decoded.
+        Raises `BadMedia`, naming the medium, for one that cannot be decoded, or that the encoder cannot take.
         """
         if isinstance(medium, Prepared):
             return medium.pieces
         if (kind := _kind(medium)) == "image":
-            return self._cut(medium)
+            with named(medium):
+                return self._cut(medium, load)
         if kind not in self.encoders:
             raise BadData(f"this model takes {', '.join(self.placeholders) or 'no media'}, not {kind}")
-        facts = self.encoders[kind]
-        if kind == "audio":
-            module = find("isthmus.encoders", facts["name"])
-            return list(module.windows(load(medium).resampled(module.RATE).samples, facts["size"]))
-        if kind == "video":
-            count = facts["frames"]
-            frames = load(replace(medium, frames=count, sound=False)).frames
-            short = -len(frames) % count  # its last frame is seen for longer
-            return np.split(np.concatenate([frames, frames[-1:].repeat(short, 0)]), (len(frames) + short) // count)
-        if kind == "points":
-            cloud, wants = load(medium), getattr(self.readers[kind], "channels", 3)
-            if wants > 3 and cloud.colours is None:
-                raise BadMedia(f"{medium.source!s:.200}: points without colours, and this model's encoder sees them")
-            return [np.concatenate([cloud.xyz, cloud.colours], 1) if wants > 3 else cloud.xyz]
-        return [load(medium).even().values]
+        return pieces(medium, self.encoders[kind], self.readers[kind], load)
 
     def texts(self, asked: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """What connectors read beside media: `texts` {kind: (ids, mask)}, each [K, L]; nothing if none reads.
@@ -293,17 +289,17 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         """
         return self._pixels([piece for image in images for piece in self.arrays(image)])
 
-    def _cut(self, image: Any) -> list[PIL.Image.Image]:
+    def _cut(self, image: Any, load: Load) -> list[PIL.Image.Image]:
         """The pieces of an image: itself, or its thumbnail and tiles."""
         if self.image_processor is None:
             raise BadData(f"this model takes {', '.join(self.placeholders) or 'no media'}, not image")
-        picture = load(image) if isinstance(image, Image) else load_image(image)
+        picture: PIL.Image.Image = load(image if isinstance(image, Image) else Image(image))
         if not self.tiles:
             return [picture]
         return _tiles.cut(picture, _pictures.side(self.image_processor), self.tiles, self.image_processor.resample)
 
     def _pixels(self, pieces: Sequence[PIL.Image.Image]) -> Tensor:
-        made = self.image_processor(pieces, return_tensors="pt")
+        made = _pictures.prepared(self.image_processor, pieces)
         if "aspect_ratio_ids" in made:  # all pictures are one row's to it
             return mllama.pack(made.pixel_values[0], made.aspect_ratio_ids[0])
         return made.pixel_values  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ from isthmus.train.loop import all_learn
 from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.order import order
 from isthmus.train.recipe import Mix, Recipe, Stage
-from isthmus.train.run import Run, composed, encode, features, group, learns_to_see, objective
+from isthmus.train.run import Run, composed, group, helpers, learning, mixed, objective, raw
 from isthmus.types import IGNORE_INDEX, Sample
 
 LIBRARIES = 0.45e9  # bytes: Python with torch and transformers, measured
@@ -69,17 +69,18 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     epoch = range(-(-len(lengths) // stage.batch))
     largest = max((batches[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))
     largest = [*largest, *_new(mixture.samples, [mixture.samples[i] for i in largest])]
-    batch = mixture.pick(largest, random.Random(seed))
-    adapted = {*model.config.adapters, *model.config.trained} - {"llm"}  # by this stage or before: not to be kept
-    with torch.no_grad():
-        seen = (encode if adapted else features)(run, batch)
-    learns = learns_to_see(stage)
+    changed = {*model.config.adapters, *model.config.trained}  # by this stage or before: features are not to be kept
+    some = [mixture.samples[i] for i in largest], [mixture.mixes[i] for i in largest]
+    little = mixed(run, stage, *some, altered={where.removesuffix(".encoder") for where in changed})
+    batch, seen = little.pick(range(len(largest)), random.Random(seed)), little.some(len(largest))
     rows = [pack(sample, run.processor.template, seen.media(place)) for place, sample in enumerate(batch)]
-    _say(console, "merge", _merged(run, rows, seen))
+    if not raw(stage):
+        _say(console, "merge", _merged(run, rows, seen))
     goal = objective(run, stage, mixture.samples, lambda count: seen)
+    groups += helpers(goal, groups)
     model.train()
     with activations(model) as kept:
-        loss, tokens = goal(batch, encode(run, batch, learns) if learns else seen)
+        loss, tokens = goal(*little.batch(range(len(largest)), random.Random(seed)))
     reached = torch.autograd.grad(loss, [w for part in groups for w in part["params"]], allow_unused=True)
     gradients = iter(reached)
     all_learn(stage, {part["name"]: [next(gradients) for _ in part["params"]] for part in groups})
@@ -88,12 +89,14 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
             console.print(marked(rows[place], run.processor.template), soft_wrap=True)
         _say(console, "tokens", f"{tokens:,} a step at most, {_supervised(rows):,} of them supervised")
     else:
-        _say(console, "tokens", f"{tokens:,} soft tokens a step; no text goes through the LLM")
+        what = "media" if raw(stage) else "soft tokens"
+        _say(console, "tokens", f"{tokens:,} {what} a step; no text goes through the LLM")
     _say(console, "loss", f"{loss.item():.3f} on this batch, before training")
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     learned = sum(w.numel() * w.element_size() for part in groups for w in part["params"])
-    own = sum(some.numel() * 2 for some in seen.store.values())  # as float16
-    stored = 0 if learns else own * len(mixture.samples) // len(batch)
+    still = set() if raw(stage) else {*seen.store} - learning(stage)  # kinds whose features are kept
+    own = sum(seen.store[kind].numel() * 2 for kind in still)  # as float16
+    stored = own * len(mixture.samples) // len(batch)
     facts = {"weights": weights, "gradients": learned, "moments": 2 * learned, "activations": sum(kept.values())}
     facts |= {"backward": BACKWARD * facts["activations"], "features": stored, "libraries": LIBRARIES}
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in facts.items())

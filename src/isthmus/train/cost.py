@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import random
 import re
@@ -25,7 +24,7 @@ from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, stage_samples
 from isthmus.train.order import order
 from isthmus.train.recipe import Recipe, Stage
-from isthmus.train.run import Run, composed, encode, features, group, learns_to_see, objective
+from isthmus.train.run import Run, composed, encode, group, helpers, mixed, objective
 from isthmus.types import Sample
 
 TIMED = 10  # steps by which a stage is timed
@@ -62,18 +61,14 @@ def cost(recipe: Recipe, *, timed: bool, console: Console) -> Cost:
         samples, mixes = stage_samples(stage, recipe.seed)
         run.model.requires_grad_(False)
         groups = [group(run.model, where, how) for where, how in stage.train.items()]
-        if mixture and mixture.features is not None and mixture.samples == samples and not learns_to_see(stage):
-            mixture = Mixture(samples, mixes, mixture.features)
-        elif learns_to_see(stage):
-            mixture = Mixture(samples, mixes, encode=functools.partial(encode, run))
-        else:
-            mixture = Mixture(samples, mixes, features(run, samples, console=console))
+        mixture = mixed(run, stage, samples, mixes, before=mixture, console=console)
         try:
             goal = objective(run, stage, samples, mixture.some)
         except BadRecipe as error:
             found.left_out[stage.name] = str(error)
             continue
         found.parameters |= {part["name"]: sum(weight.numel() for weight in part["params"]) for part in groups}
+        groups += helpers(goal, groups)
         found.slots, found.memory = tokens(run)
         run.model.train()
         found.flops[stage.name] = step_flops(goal, mixture, stage, recipe.seed)

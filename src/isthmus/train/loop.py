@@ -48,10 +48,11 @@ def run_stage(
 
     Everything random in a step follows from (seed, stage, batches drawn), so a resumed stage repeats nothing and
     gives, on the same machine and threads, bit for bit what an uninterrupted one gives. A batch whose loss or gradient
-    is not finite is skipped: it changes no weight, is no step, and its samples are recorded.
+    is not finite is skipped: it changes no weight and no buffer, is no step, and its samples are recorded.
 
     Args:
-        groups: parameter groups as AdamW takes them, each with its part's name and its peak learning rate.
+        groups: parameter groups as AdamW takes them, each with its part's name, its peak learning rate and, where its
+            part has any, the `buffers` that change while it learns.
         folder: where the stage keeps its checkpoint (see `train.state`).
         how_to_resume: the command that `Interrupted` names.
         parts: what stands for the model's parts; a checkpoint goes on only with the same parts, samples and features.
@@ -64,8 +65,9 @@ def run_stage(
     """
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
     trained = [weight for group in groups for weight in group["params"]]
+    buffers = [buffer for group in groups for buffer in group.get("buffers", ())]
     peaks = [group["lr"] for group in groups]
-    done = state.restore(folder, trained, optimizer) if resume else Progressed()
+    done = state.restore(folder, trained, optimizer, buffers) if resume else Progressed()
     _same_data(done, mixture, parts, folder)
     batches = order(mixture, stage, seed)
     started, saved, bad = time.monotonic() - done.seconds, time.monotonic(), 0
@@ -77,6 +79,7 @@ def run_stage(
             rng = random.Random(f"{seed}/{stage.name}/{done.place}")
             torch.manual_seed(rng.getrandbits(63))  # dropout, where an LLM has it
             tick = time.monotonic()
+            before = [buffer.clone() for buffer in buffers]
             samples, features = mixture.batch(batches[done.place], rng)
             loss, tokens = objective(samples, features)
             value = loss.item()
@@ -92,19 +95,21 @@ def run_stage(
                 bar.update(task, completed=done.step, note=_note(done))
             else:
                 bad += 1
+                for buffer, was in zip(buffers, before, strict=True):
+                    buffer.copy_(was)
                 done.skipped.append([sample.id for sample in samples])
                 bar.console.print(f"skipped after step {done.step}: loss {value}, samples {_list(done.skipped[-1:])}")
             if bad == SKIPS:
                 lost, done.skipped = done.skipped[-SKIPS:], done.skipped[:-SKIPS]
-                state.save(folder, trained, optimizer, done)
+                state.save(folder, trained, optimizer, done, buffers)
                 raise IsthmusError(_diverged(stage, done, folder, lost))
             if stopping or now - saved > SAVE_EVERY:
-                state.save(folder, trained, optimizer, done)
+                state.save(folder, trained, optimizer, done, buffers)
                 saved = time.monotonic()
             if stopping:
                 raise Interrupted(f"stopped at step {done.step} of stage {stage.name}; saved. Go on: {how_to_resume}")
         objective.finish()
-        state.save(folder, trained, None, done)
+        state.save(folder, trained, None, done, buffers)
         if stopping:  # pressed after the last step
             raise Interrupted(f"stopped at the end of stage {stage.name}; saved. Go on: {how_to_resume}")
     return done

@@ -34,7 +34,7 @@ class Mixture:
     """Samples, for each its `Mix`, and what encoders make of their media.
 
     Frozen encoders' `features` were computed once. One that learns has none to keep: `encode` makes and encodes a
-    batch's media in every step, and gradients reach the encoder through what it returns.
+    batch's media of its kind in every step, and gradients reach the encoder through what it returns.
     """
 
     samples: Sequence[Sample]
@@ -71,11 +71,11 @@ class Mixture:
             getattr(own, "digest", None) or [(s.id, s.turns, s.chained, s.system) for s in own]
             for own in _sets(self.samples)
         ]
+        media = [_stands_for(medium) for sample in self.samples for medium in self._left(sample)]
         if self.features is None:
-            media = [_stands_for(medium) for sample in self.samples for medium in sample.media]
             return hashlib.sha256(repr((facts, media)).encode()).hexdigest()
         shapes = [(kind, own.shape, own.dtype) for kind, own in self.features.store.items()]
-        digest = hashlib.sha256(repr((facts, self.features.rows, shapes)).encode())
+        digest = hashlib.sha256(repr((facts, self.features.rows, shapes, *media)).encode())
         for own in (*self.features.store.values(), *self.features.valid.values()):
             digest.update(own.digest.encode() if isinstance(own, Rows) else own.contiguous().numpy().data)
         return digest.hexdigest()
@@ -88,15 +88,22 @@ class Mixture:
     def some(self, count: int) -> Seen:
         """What `count` samples show (all, if there are not as many), evenly spread."""
         chosen = spread(count, len(self.samples))
-        if self.features is not None:
-            return self.features[chosen]
-        return Seen.joined([self._seen(chosen[i : i + BATCH], learns=False) for i in range(0, len(chosen), BATCH)])
+        return self._seen(chosen, learns=False)
 
     def _seen(self, indices: Sequence[int], learns: bool) -> Seen:
-        if self.features is not None:
+        if self.encode is None:
+            assert self.features is not None, "a mixture has features or a way to make them"
             return self.features[indices]
-        assert self.encode is not None, "a mixture has features or a way to make them"
-        return self.encode([self.samples[i] for i in indices], learns)
+        samples = [self.samples[i] for i in indices]
+        if self.features is not None:
+            samples = [Sample(s.id, (medium,), ()) for s in samples for medium in self._left(s)]
+        size = max(1, len(samples)) if learns else BATCH
+        made = Seen.joined([self.encode(samples[i : i + size], learns) for i in range(0, len(samples), size)])
+        return made if self.features is None else self.features[indices].filled(made)
+
+    def _left(self, sample: Sample) -> list[Medium]:
+        """The media of a sample that no features are kept of."""
+        return [m for m in sample.media if self.features is None or m.kind not in self.features.store]
 
     def pick(self, indices: Sequence[int], rng: random.Random) -> list[Sample]:
         """The samples with the turns of this step."""

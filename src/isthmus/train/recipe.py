@@ -17,6 +17,7 @@ from isthmus.connectors._options import options as connector_options
 from isthmus.data import frames, sources
 from isthmus.encoders._several import Join
 from isthmus.errors import BadRecipe
+from isthmus.model.choice import BadChoice, choose
 from isthmus.options import problems
 from isthmus.registry import find, miss, names
 from isthmus.types import KINDS
@@ -26,11 +27,11 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Place = tuple[str | int, ...]  # the keys that lead to a value
 CONNECTORS, ENCODERS = "isthmus.connectors", "isthmus.encoders"
 Size = Annotated[int, Field(gt=0)]
-Sizes = Annotated[
-    Annotated[Size, Tag("one")] | Annotated[list[Size], Tag("each")],
-    Discriminator(lambda value: "each" if isinstance(value, list) else "one"),
-]
-BRANCHES = ("one", "each")  # what pydantic puts into the place of a mistake in such a union
+ONE_OR_EACH = Discriminator(lambda value: "each" if isinstance(value, list) else "one")
+Encoders = Annotated[Annotated[str, Tag("one")] | Annotated[list[str], Field(min_length=2), Tag("each")], ONE_OR_EACH]
+Weights = Annotated[Annotated[str, Tag("one")] | Annotated[list[str | None], Tag("each")], ONE_OR_EACH]
+Sizes = Annotated[Annotated[Size, Tag("one")] | Annotated[list[Size], Tag("each")], ONE_OR_EACH]
+BRANCHES, BRANCHING = ("one", "each"), ("encoder", "part", "size")  # pydantic puts the first below the second
 OBJECTIVE = ("self", "model", "processor", "samples", "some")  # what every objective takes; the rest are options
 
 
@@ -44,18 +45,24 @@ class Bridge(Strict):
     """How one kind of media reaches the LLM; the connector's own options (`tokens`, ...) stand beside these keys.
 
     `frames` are those of a clip that an encoder of pictures sees, `tiles` those of a large picture, `channels` those of
-    an encoder that begins with nothing (`part: new`). Several encoders of pictures are a list, `part` and `size` too,
-    and `join` says how.
+    an encoder that begins with nothing (`part: new`), `rate` the steps a second that every series is brought to.
+    Several encoders of pictures are a list, `part` and `size` too, and `join` says how.
     """
 
-    encoder: str | Annotated[list[str], Field(min_length=2)]
+    encoder: Encoders
     connector: str
-    part: str | list[str | None] | None = None
+    part: Weights | None = None
     size: Sizes | None = None
     frames: Size | None = None
     tiles: Annotated[int, Field(ge=2)] | None = None
     join: Join | None = None
     channels: Size | None = None
+    rate: Positive | None = None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What is asked of `compose` for this kind."""
+        return self.model_dump(exclude_none=True)
 
     @property
     def encoders(self) -> list[str]:
@@ -243,10 +250,9 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
     if (frame := recipe.model.frame) is not None and frame not in frames.NAMED:
         yield ("model", "frame"), miss("frame", frame, frames.NAMED)
     for kind, own in recipe.model.senses.items():
-        for key, name in (*(("encoder", name) for name in own.encoders), ("connector", own.connector)):
-            if name not in (known := names(f"isthmus.{key}s")):
-                yield ("model", kind, key), miss(key, name, known)
-        if own.part == "new" and not any(f"{kind}.encoder" in stage.train for stage in recipe.stages):
+        if misfits := list(_misfits(kind, own)):
+            yield from misfits
+        elif own.part == "new" and not any(f"{kind}.encoder" in stage.train for stage in recipe.stages):
             what = f"a new encoder has learned nothing, and no stage trains it. Add {kind}.encoder to a stage's train"
             yield ("model", kind, "part"), what
     stages = [stage.name for stage in recipe.stages]
@@ -281,6 +287,20 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
             yield ("evaluate", title, *(place or ("data",))), what
     if not wrong:
         yield from leaks(recipe.stages, recipe.evaluate)
+
+
+def _misfits(kind: str, own: Bridge) -> Iterator[tuple[Place, str]]:
+    """What is wrong with a kind's encoder and connector, as far as it is known without their weights."""
+    unknown = False
+    for key, name in (*(("encoder", name) for name in own.encoders), ("connector", own.connector)):
+        if name not in (known := names(f"isthmus.{key}s")):
+            unknown = True
+            yield ("model", kind, key), miss(key, name, known)
+    if not unknown:
+        try:
+            choose(kind, own.asked)
+        except BadChoice as error:
+            yield ("model", kind, error.key), error.what
 
 
 def leaks(stages: Sequence[Stage], checks: Mapping[str, Check]) -> Iterator[tuple[Place, str]]:
@@ -350,7 +370,7 @@ def _key(data: Any, part: str, change: str) -> str | int:
 def _explain(item: Any, data: Any) -> tuple[Place, str]:
     """Where pydantic found something, and what."""
     loc = item["loc"]  # below `train` it names the branch of the union
-    loc = tuple(part for i, part in enumerate(loc) if not (part in BRANCHES and loc[i - 1] == "size"))
+    loc = tuple(part for i, part in enumerate(loc) if not (part in BRANCHES and loc[i - 1] in BRANCHING))
     place = tuple(part for i, part in enumerate(loc) if part != "[key]" and (i < 2 or loc[i - 2] != "train"))
     if item["type"] == "extra_forbidden":
         return place, miss("key", str(place[-1]), _known(place[:-1], data))

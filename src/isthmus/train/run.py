@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,9 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
 
-from isthmus.data.features import FeatureCache
+from isthmus.data.features import FeatureCache, TooLarge
 from isthmus.data.seen import Piece, Seen
 from isthmus.data.shards import Rows
 from isthmus.errors import BadRecipe, Interrupted, IsthmusError
@@ -28,7 +30,7 @@ from isthmus.parts import cache
 from isthmus.registry import find
 from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, read_data
-from isthmus.train.recipe import OBJECTIVE, Lora, Recipe, Stage
+from isthmus.train.recipe import OBJECTIVE, Lora, Mix, Recipe, Stage
 from isthmus.train.state import Progressed
 from isthmus.types import Sample
 
@@ -52,10 +54,7 @@ class Run:
 
 def composed(recipe: Recipe) -> Run:
     """The recipe's parts put together, untrained."""
-    senses = {
-        kind: {key: value for key, value in own.model_dump().items() if value is not None}
-        for kind, own in recipe.model.senses.items()
-    }
+    senses = {kind: own.asked for kind, own in recipe.model.senses.items()}
     how: dict[str, Any] = {"image": None, "llm": recipe.model.llm, "frame": recipe.model.frame} | senses
     return Run(*compose(**how, seed=recipe.seed))
 
@@ -93,13 +92,9 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
         run.model.requires_grad_(False)
         groups = [group(run.model, where, how) for where, how in stage.train.items()]
         samples, mixes = data[number]
-        if learns_to_see(stage):
-            mixture = Mixture(samples, mixes, encode=functools.partial(encode, run))
-        elif mixture is None or mixture.features is None or mixture.samples != samples:
-            mixture = Mixture(samples, mixes, features(run, samples, console=console))
-        else:
-            mixture = Mixture(samples, mixes, mixture.features)
+        mixture = mixed(run, stage, samples, mixes, before=mixture, console=console)
         goal = objective(run, stage, samples, mixture.some)
+        groups += helpers(goal, groups)
         run.model.train()
         run.stages[stage.name] = run_stage(
             stage, goal, mixture, groups, folder / "stages" / stage.name,
@@ -131,7 +126,7 @@ def _claim(recipe: Recipe, folder: Path, resume: bool, console: Console) -> None
 
 
 def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
-    """AdamW's parameter group of one trained part: all its weights, or those of its adapter.
+    """AdamW's parameter group of one trained part: all its weights, with its buffers beside them, or its adapter's.
 
     Raises `BadRecipe` for a part that does not exist, or an adapter of another size than the one that an earlier stage
     put there.
@@ -145,7 +140,9 @@ def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
             raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one size")
         adapter = [weight for name, weight in module.named_parameters() if ".lora_" in name]
         return {"name": where, "params": [weight.requires_grad_(True) for weight in adapter], "lr": how.lr}
-    return {"name": where, "params": unfreeze(model, where), "lr": how}
+    stored = module.state_dict().keys()
+    buffers = [buffer for name, buffer in module.named_buffers() if name in stored]
+    return {"name": where, "params": unfreeze(model, where), "lr": how, "buffers": buffers}
 
 
 def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[[int], Seen]) -> Any:
@@ -154,9 +151,52 @@ def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[
     return build(run.model, run.processor, samples, some, **checked(build.__init__, OBJECTIVE, stage.options))
 
 
-def learns_to_see(stage: Stage) -> bool:
-    """Whether a stage trains an encoder, so that no features can be kept."""
-    return any(where.endswith(".encoder") for where in stage.train)
+def helpers(goal: Any, groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """AdamW's groups of what an objective trains beside parts, at their rates, and throws away at the stage's end."""
+    own = getattr(goal, "own", {})
+    return [
+        {"name": f"what helps {one['name']}", "params": own[one["name"]], "lr": one["lr"]}
+        for one in groups
+        if one["name"] in own
+    ]
+
+
+def raw(stage: Stage) -> bool:
+    """Whether a stage's objective takes media as they are prepared, in place of features."""
+    return getattr(find("isthmus.train.objectives", stage.objective), "RAW", False)
+
+
+def learning(stage: Stage) -> set[str]:
+    """The kinds of media whose encoder a stage trains, so that no features can be kept."""
+    return {where.removesuffix(".encoder") for where in stage.train if where.endswith(".encoder")}
+
+
+def mixed(
+    run: Run,
+    stage: Stage,
+    samples: Sequence[Sample],
+    mixes: list[Mix],
+    *,
+    altered: Collection[str] = (),
+    before: Mixture | None = None,
+    console: Console | None = None,
+) -> Mixture:
+    """A stage's data: features of encoders that stay as they are, and a way to make those of encoders that learn.
+
+    Args:
+        altered: kinds of media whose features shall not be kept either.
+        before: of the stage before. Where it has these features already, they are not read again.
+    """
+    kinds = {medium.kind for sample in samples for medium in sample.media}
+    fresh = kinds if raw(stage) else kinds & {*learning(stage), *altered}
+    if not fresh and before is not None and before.encode is None and before.samples == samples:
+        return Mixture(samples, mixes, before.features)
+    try:
+        kept = features(run, samples, console=console, without=fresh) if not fresh or kinds - fresh else None
+    except TooLarge as error:
+        (console or Console(stderr=True)).print(f"{error}. Until then, every step encodes its media anew", markup=False)
+        kept, fresh = None, kinds
+    return Mixture(samples, mixes, kept, functools.partial(prepared if raw(stage) else encode, run) if fresh else None)
 
 
 def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
@@ -164,30 +204,57 @@ def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
 
     Raises `BadMedia` for a medium that cannot be decoded.
     """
-    for encoder in run.model.encoders.values():  # one that does not learn stays as it is, batch statistics too
-        encoder.train(run.model.training and learns and any(weight.requires_grad for weight in encoder.parameters()))
+    for encoder in run.model.encoders.values():
+        _mode(encoder, learns and run.model.training)
+    seen = prepared(run, samples)
+    store = {kind: run.model.encode(kind, media, seen.valid.get(kind)) for kind, media in seen.store.items()}
+    return dataclasses.replace(seen, store=store)
+
+
+def prepared(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
+    """What the samples show as it is prepared for encoders, in place of features.
+
+    Raises `BadMedia` for a medium that cannot be decoded.
+    """
     inputs, slots = run.processor.prepare([medium for sample in samples for medium in sample.media])
-    valid, each = inputs.get("valid", {}), iter(slots)
-    store = {kind: run.model.encode(kind, raw, valid.get(kind)) for kind, raw in inputs.get("media", {}).items()}
+    store, each = inputs.get("media", {}), iter(slots)
     row = {kind: itertools.count() for kind in store}
-    rows = [
-        [[(kind, next(row[kind]), count) for kind, count in next(each)] for _ in sample.media] for sample in samples
-    ]
-    return Seen(store, valid, rows)
+    pieces = ([(kind, next(row[kind]), count) for kind, count in some] for some in each)
+    rows = [[next(pieces) for _ in sample.media] for sample in samples]
+    return Seen(store, inputs.get("valid", {}), rows)
+
+
+def _mode(encoder: Any, learns: bool) -> None:
+    """Training mode for an encoder that learns. What is frozen stays as it is, batch statistics too: of an encoder
+    all of it, under an adapter its batch norms."""
+    learning = {".lora_" in name for name, weight in encoder.named_parameters() if weight.requires_grad}
+    encoder.train(learns and bool(learning))
+    if learning == {True}:
+        for module in encoder.modules():
+            if isinstance(module, _NormBase):
+                module.eval()
 
 
 @torch.no_grad()
-def features(run: Run, samples: Sequence[Sample], note: str = "features", console: Console | None = None) -> Seen:
+def features(
+    run: Run,
+    samples: Sequence[Sample],
+    note: str = "features",
+    console: Console | None = None,
+    without: Collection[str] = (),
+) -> Seen:
     """What the samples show, as float16, from the cache where it is there.
+
+    A medium of the kinds `without` is one piece that stands for what is made of it later (`Seen.filled`).
 
     Raises `BadMedia` for a medium that cannot be decoded.
     """
     run.model.eval()
     store: dict[str, Tensor | Rows] = {}
     valid: dict[str, Tensor] = {}
-    rows: dict[str, Iterator[list[Piece]]] = {}
+    rows: dict[str, Iterator[list[Piece]]] = {kind: itertools.repeat([(kind, 0, 0)]) for kind in without}
     kinds = dict.fromkeys(medium.kind for sample in samples for medium in sample.media)
-    for kind in kinds:
+    for kind in (kind for kind in kinds if kind not in rows):
         media = [medium for sample in samples for medium in sample.media if medium.kind == kind]
         title = note if len(kinds) == 1 else f"{note}, {kind}"
         shown = track(media, description=f"{title:>12}", disable=len(media) < 128, console=console)

@@ -1,4 +1,4 @@
-"""The checkpoint of a stage: trained tensors, the optimizer's moments while it is under way, the step.
+"""The checkpoint of a stage: trained tensors, their buffers, the optimizer's moments while it is under way, the step.
 
 It is written to a temporary folder with a manifest and renamed, so a kill or a full disk leaves the one before intact.
 """
@@ -42,12 +42,21 @@ class Progressed:
         self.points.append((self.step, self.seconds, loss, tokens_per_second))
 
 
-def save(folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer | None, done: Progressed) -> None:
+def save(
+    folder: Path,
+    trained: Sequence[Tensor],
+    optimizer: torch.optim.Optimizer | None,
+    done: Progressed,
+    buffers: Sequence[Tensor] = (),
+) -> None:
     """Write the checkpoint; of a finished stage, whose moments nobody needs, without `optimizer`.
+
+    `buffers` change with what is trained, but not by its gradients: a batch norm's mean and variance.
 
     Raises `IsthmusError` when the disk is full, with the one before untouched.
     """
     tensors = {f"weight.{i}": weight.detach().contiguous() for i, weight in enumerate(trained)}
+    tensors |= {f"buffer.{i}": buffer.contiguous() for i, buffer in enumerate(buffers)}
     steps = {}
     for i, weight in enumerate(trained if optimizer else ()):
         if moments := optimizer.state.get(weight):  # type: ignore[union-attr]
@@ -66,7 +75,9 @@ def save(folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimiz
         ) from error
 
 
-def restore(folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> Progressed:
+def restore(
+    folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer, buffers: Sequence[Tensor] = ()
+) -> Progressed:
     """Put a checkpoint back; where there is none, the stage starts at step 0.
 
     Raises `BadCheckpoint` when it is incomplete or altered, or belongs to other trained parts.
@@ -84,12 +95,15 @@ def restore(folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Opti
         raise BadCheckpoint(f"{folder}: incomplete or altered ({error}). Delete it to start the stage anew") from error
     if altered:
         raise BadCheckpoint(f"{folder}: {altered[0]} differs from its manifest. Delete the folder to start anew")
-    kept = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("weight.")}
-    if kept != {f"weight.{i}": weight.shape for i, weight in enumerate(trained)}:
+    own = {f"weight.{i}": weight for i, weight in enumerate(trained)}
+    own |= {f"buffer.{i}": buffer for i, buffer in enumerate(buffers)}
+    kept = {name: tensor.shape for name, tensor in tensors.items() if name.startswith(("weight.", "buffer."))}
+    if kept != {name: tensor.shape for name, tensor in own.items()}:
         raise BadCheckpoint(f"{folder}: made for other trained parts. Delete it to start the stage anew")
     with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
         for i, weight in enumerate(trained):
-            weight.copy_(tensors[f"weight.{i}"])
             if str(i) in steps:
                 moments = {name: tensors[f"{name}.{i}"] for name in MOMENTS}
                 optimizer.state[weight] = {"step": torch.tensor(steps[str(i)]), **moments}

@@ -77,7 +77,7 @@ def load(split: str, count: int | None = None, seed: int = 0, steps: Number = 12
 
 def windows(path: Path, steps: int) -> list[tuple[Window, int]]:
     """The windows of a recording whose labels are in `path`, each with its own."""
-    labels = np.load(path, allow_pickle=False)
+    labels = media.load(Series(path)).values[0]
     edges = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
     recording = path.stem.removesuffix("-labels")
     return [
