@@ -235,6 +235,7 @@ def pack(sample: Sample, template: Template, media: Sequence[Sequence[Slots]] | 
 def alone(sample: Sample) -> list[Sample]:
     """Each turn by itself, as the last one: behind the media and, where turns are chained, the turns before it.
 
+    >>> from isthmus.types import Turn
     >>> some = Sample("s", (), (Turn("a", "b"), Turn("c", "d")), chained=True)
     >>> [[turn.question for turn in one.turns] for one in alone(some)]
     [['a'], ['a', 'c']]
