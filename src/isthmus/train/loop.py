@@ -7,10 +7,10 @@ import math
 import random
 import signal
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -23,10 +23,11 @@ from isthmus.train import state
 from isthmus.train.mixture import Mixture
 from isthmus.train.order import order
 from isthmus.train.recipe import Stage
-from isthmus.train.state import Progressed
+from isthmus.train.state import Progressed, Saver
 from isthmus.types import Sample
 
 SKIPS = 5  # batches in a row whose loss or gradient may be NaN or infinite before the run stops
+RECENT = 50  # steps by whose losses a spike is told
 SAVE_EVERY = 120.0  # seconds between checkpoints
 FLOOR = 0.05  # the learning rate's last value over its peak
 
@@ -43,6 +44,8 @@ def run_stage(
     how_to_resume: str = "",
     parts: Sequence[str] = (),
     console: Console | None = None,
+    check: Callable[[], float] | None = None,
+    logs: Sequence[Any] = (),
 ) -> Progressed:
     """Run one stage to its last step, or to the ceiling in minutes.
 
@@ -55,6 +58,8 @@ def run_stage(
             part has any, the `buffers` that change while it learns.
         folder: where the stage keeps its checkpoint (see `train.state`).
         how_to_resume: the command that `Interrupted` names.
+        check: the loss on what is held out, asked for as `stage.check` says.
+        logs: what each step is told to (`train.logs`).
         parts: what stands for the model's parts; a checkpoint goes on only with the same parts, samples and features.
 
     Raises:
@@ -71,27 +76,35 @@ def run_stage(
     _same_data(done, mixture, parts, folder)
     batches = order(mixture, stage, seed)
     started, saved, bad = time.monotonic() - done.seconds, time.monotonic(), 0
-    with _bar(console) as bar, _ctrl_c() as stopping:
+    with _bar(console) as bar, _ctrl_c() as stopping, Saver(folder) as saver:
         task = bar.add_task(stage.name, total=stage.steps, completed=done.step, note="")
+        for log in logs:
+            log.begin(stage.name, done.step)
         while done.step < stage.steps and not _over(stage, done):
+            factor = rate(done.step, stage.steps, stage.warmup)
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * rate(done.step, stage.steps, stage.warmup)
+                group["lr"] = peak * factor
             rng = random.Random(f"{seed}/{stage.name}/{done.place}")
             torch.manual_seed(rng.getrandbits(63))  # dropout, where an LLM has it
             tick = time.monotonic()
             before = [buffer.clone() for buffer in buffers]
-            samples, features = mixture.batch(batches[done.place], rng)
-            loss, tokens = objective(samples, features)
-            value = loss.item()
-            finite = math.isfinite(value) and _update(loss, optimizer, trained, stage.clip)
+            places = range(done.place * stage.accumulate, (done.place + 1) * stage.accumulate)
+            parts_of = [mixture.batch(batches[place], rng) for place in places]
+            samples = [sample for some, _ in parts_of for sample in some]
+            optimizer.zero_grad(set_to_none=True)
+            value, tokens = _gradients(objective, parts_of, stage)
+            usable = math.isfinite(value) and not _spike(value, done, stage)
+            norm = _update(optimizer, trained, stage.clip) if usable else None
             now = time.monotonic()
             done.seconds = now - started
-            if finite:
+            if norm is not None:
                 if done.step == 0:
                     found = {group["name"]: [weight.grad for weight in group["params"]] for group in groups}
                     all_learn(stage, found, later=_kinds(mixture.samples) - _kinds(samples))
                 bad = 0
                 done.add(value, tokens / max(now - tick, 1e-9))
+                for log in logs:
+                    log.step(done.step, loss=value, rate=factor, norm=norm, tokens_per_second=done.points[-1][3])
                 bar.update(task, completed=done.step, note=_note(done))
             else:
                 bad += 1
@@ -101,18 +114,60 @@ def run_stage(
                 bar.console.print(f"skipped after step {done.step}: loss {value}, samples {_list(done.skipped[-1:])}")
             if bad == SKIPS:
                 lost, done.skipped = done.skipped[-SKIPS:], done.skipped[:-SKIPS]
+                saver.wait()
                 state.save(folder, trained, optimizer, done, buffers)
                 raise IsthmusError(_diverged(stage, done, folder, lost))
-            if stopping or now - saved > SAVE_EVERY:
-                state.save(folder, trained, optimizer, done, buffers)
+            if norm is not None and check and stage.check and done.step % stage.check.every == 0:
+                done.checks.append((done.step, check()))
+                for log in logs:
+                    log.step(done.step, held_out_loss=done.checks[-1][1])
+                if done.best == done.checks[-1]:
+                    state.save(best(folder), trained, None, done, buffers)
+            if stopping or time.monotonic() - saved > SAVE_EVERY:
+                saver.save(state.snapshot(trained, optimizer, done, buffers, copy=not stopping))
                 saved = time.monotonic()
             if stopping:
+                saver.wait()
                 raise Interrupted(f"stopped at step {done.step} of stage {stage.name}; saved. Go on: {how_to_resume}")
         objective.finish()
+        saver.wait()
+        if stage.check and stage.check.keep == "best" and done.checks:
+            state.restore(best(folder), trained, optimizer, buffers)
         state.save(folder, trained, None, done, buffers)
         if stopping:  # pressed after the last step
             raise Interrupted(f"stopped at the end of stage {stage.name}; saved. Go on: {how_to_resume}")
     return done
+
+
+def best(folder: Path) -> Path:
+    """Where a stage keeps the weights that did best on what is held out."""
+    return folder.with_name(f"{folder.name}-best")
+
+
+def _gradients(objective: Any, batches: Sequence[tuple[Any, Any]], stage: Stage) -> tuple[float, int]:
+    """The loss over several batches as if they were one, its gradients, and the tokens in it.
+
+    Each batch's mean counts by its supervised tokens, so that the gradient is that of the mean over all of them; one
+    mean of means would favour the tokens of batches with few.
+    """
+    if len(batches) > 1 and not hasattr(objective, "weigh"):
+        raise BadRecipe(f"stage {stage.name}: {stage.objective} compares within a batch: raise batch, not accumulate")
+    weights = [objective.weigh(samples) for samples, _ in batches] if len(batches) > 1 else [1]
+    value, tokens = 0.0, 0
+    for (samples, seen), weight in zip(batches, weights, strict=True):
+        loss, count = objective(samples, seen)
+        share = weight / sum(weights)
+        value, tokens = value + loss.item() * share, tokens + count
+        if not math.isfinite(value):
+            break
+        (loss * share).backward()
+    return value, tokens
+
+
+def _spike(value: float, done: Progressed, stage: Stage) -> bool:
+    """Whether a loss is so far above those of the last steps that its batch is left out."""
+    last = [point[2] for point in done.points[-RECENT:]]
+    return len(last) == RECENT and value > fmean(last) + stage.spike * stdev(last)
 
 
 def _same_data(done: Progressed, mixture: Mixture, parts: Sequence[str], folder: Path) -> None:
@@ -138,14 +193,13 @@ def rate(step: int, steps: int, warmup: int) -> float:
     return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def _update(loss: Tensor, optimizer: torch.optim.Optimizer, trained: list[Tensor], clip: float) -> bool:
-    """One step of the optimizer, unless a gradient is not finite: then nothing changes and the answer is false."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    finite = bool(torch.nn.utils.clip_grad_norm_(trained, clip).isfinite())
-    if finite:
-        optimizer.step()
-    return finite
+def _update(optimizer: torch.optim.Optimizer, trained: list[Tensor], clip: float) -> float | None:
+    """One step of the optimizer, and the gradient's norm; None where that is not finite, and then nothing changes."""
+    norm = float(torch.nn.utils.clip_grad_norm_(trained, clip))
+    if not math.isfinite(norm):
+        return None
+    optimizer.step()
+    return norm
 
 
 def all_learn(stage: Stage, gradients: Mapping[str, Sequence[Tensor | None]], later: Collection[str] = ()) -> None:

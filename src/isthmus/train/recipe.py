@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, SerializeAsAny, Tag, ValidationError, WrapValidator
@@ -149,12 +149,27 @@ class Mix(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class Held(Strict):
+    """What a stage is checked on while it trains: every so many steps, the objective's loss on held-out samples.
+
+    The weights that did best are kept beside the last ones; `keep` says which of the two the stage hands on.
+    """
+
+    every: int = Field(gt=0)
+    data: str
+    split: str
+    count: int = Field(default=64, gt=0)
+    options: dict[str, Any] = Field(default_factory=dict)
+    keep: Literal["last", "best"] = "last"
+
+
 class Stage(Strict):
     """One stage: what is trained at which rate, on what, for how long.
 
     `train` maps a part to its learning rate, or to a LoRA adapter. `options` are the objective's own. `steps` decides;
     `minutes` is a ceiling. With a `temperature` T, a data set of n samples has the weight n^(1/T): 1 is by size, and
-    the higher it is, the more alike are the shares.
+    the higher it is, the more alike are the shares. A step sums the gradients of `accumulate` batches. A batch whose
+    loss is `spike` standard deviations above the mean of the last fifty steps is skipped.
     """
 
     name: Name
@@ -166,8 +181,11 @@ class Stage(Strict):
     minutes: Positive | None = None
     batch: int = Field(default=4, gt=0)
     temperature: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    accumulate: int = Field(default=1, gt=0)
     warmup: int = Field(default=20, ge=0)
     clip: Positive = 1.0
+    spike: Positive = 12.0
+    check: Held | None = None
 
 
 class Check(Strict):
@@ -185,13 +203,14 @@ class Check(Strict):
 
 
 class Recipe(Strict):
-    """A whole run: parts, stages, evaluation."""
+    """A whole run: parts, stages, evaluation, and what each step is logged to beside the run's own log.jsonl."""
 
     name: Name
     model: Parts
     seed: int = 0
     stages: list[Stage] = Field(min_length=1)
     evaluate: dict[str, Check] = Field(default_factory=dict)
+    log: list[str] = Field(default_factory=list)
 
 
 def find_recipe(name: str) -> Path:
@@ -255,6 +274,9 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
         elif own.part == "new" and not any(f"{kind}.encoder" in stage.train for stage in recipe.stages):
             what = f"a new encoder has learned nothing, and no stage trains it. Add {kind}.encoder to a stage's train"
             yield ("model", kind, "part"), what
+    for number, name in enumerate(recipe.log):
+        if name not in (known := names("isthmus.train.logs")):
+            yield ("log", number), miss("log", name, known)
     stages = [stage.name for stage in recipe.stages]
     for number, stage in enumerate(recipe.stages):
         here: Place = ("stages", number)
@@ -277,6 +299,9 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
         elif 0 < len(given) < len(stage.data):
             without = next(name for name in stage.data if name not in given)
             yield (*here, "data", without), f"has no weight, and {given[0]} has one. Give every data set one, or none"
+        if (held := stage.check) is not None:
+            for place, what in sources.problems(held.data, held.split, held.count, held.options):
+                yield (*here, "check", *(place or ("data",))), what
         for name, mix in stage.data.items():
             for place, what in sources.problems(name, "train", mix.count, mix.options):
                 yield (*here, "data", name, *place), what

@@ -7,9 +7,10 @@ import functools
 import hashlib
 import itertools
 import json
+import random
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from isthmus.data.features import FeatureCache, TooLarge
 from isthmus.data.seen import Piece, Seen
 from isthmus.data.shards import Rows
+from isthmus.data.sources import load_split
 from isthmus.errors import BadRecipe, Interrupted, IsthmusError
 from isthmus.model import add_lora, compose, part, save_trained, unfreeze
 from isthmus.options import checked
@@ -86,20 +88,26 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
     run = composed(recipe)
     parts = [facts["sha256"] for _, facts in sorted(run.model.config.parts.items())]
     mixture: Mixture | None = None
-    for number, stage in enumerate(recipe.stages):
-        console.print(f"[bold]stage {number + 1} of {len(recipe.stages)}: {stage.name}[/] ({stage.objective})")
-        torch.manual_seed(recipe.seed + number)
-        run.model.requires_grad_(False)
-        groups = [group(run.model, where, how) for where, how in stage.train.items()]
-        samples, mixes = data[number]
-        mixture = mixed(run, stage, samples, mixes, before=mixture, console=console)
-        goal = objective(run, stage, samples, mixture.some)
-        groups += helpers(goal, groups)
-        run.model.train()
-        run.stages[stage.name] = run_stage(
-            stage, goal, mixture, groups, folder / "stages" / stage.name,
-            seed=recipe.seed, resume=resume, how_to_resume=command, parts=parts, console=console,
-        )  # fmt: skip
+    with ExitStack() as opened:
+        logs = [find("isthmus.train.logs", name).Log(folder, recipe) for name in dict.fromkeys(["jsonl", *recipe.log])]
+        for log in logs:
+            opened.callback(log.close)
+        for number, stage in enumerate(recipe.stages):
+            console.print(f"[bold]stage {number + 1} of {len(recipe.stages)}: {stage.name}[/] ({stage.objective})")
+            torch.manual_seed(recipe.seed + number)
+            run.model.requires_grad_(False)
+            groups = [group(run.model, where, how) for where, how in stage.train.items()]
+            samples, mixes = data[number]
+            mixture = mixed(run, stage, samples, mixes, before=mixture, console=console)
+            goal = objective(run, stage, samples, mixture.some)
+            groups += helpers(goal, groups)
+            check = held_out(run, stage, goal, recipe.seed, console)
+            run.model.train()
+            run.stages[stage.name] = run_stage(
+                stage, goal, mixture, groups, folder / "stages" / stage.name,
+                seed=recipe.seed, resume=resume, how_to_resume=command, parts=parts, console=console,
+                check=check, logs=logs,
+            )  # fmt: skip
     run.model.requires_grad_(False)
     run.model.eval()
     save_trained(run.model, folder / "model")
@@ -113,8 +121,11 @@ def _claim(recipe: Recipe, folder: Path, resume: bool, console: Console) -> None
         raise BadRecipe(f"{folder} holds a run already. Go on with --resume, or choose another folder with --out")
     if resume and not path.exists():
         console.print(f"nothing to resume in {folder}: starting there", markup=False, highlight=False)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise BadRecipe(f"{folder} was begun with another recipe ({path}). Resume with that, or choose another --out")
+    if path.exists() and (before := path.read_text(encoding="utf-8")) != text:
+        changes = "; ".join(differences(json.loads(before), json.loads(text)))
+        raise BadRecipe(
+            f"{folder} was begun with another recipe ({path}): {changes}. Resume with that, or choose another --out"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(folder).free) < ROOM:
@@ -123,6 +134,26 @@ def _claim(recipe: Recipe, folder: Path, resume: bool, console: Console) -> None
         new.replace(path)
     except OSError as error:
         raise IsthmusError(f"{folder} cannot hold a run: {error}. Choose another folder with --out") from error
+
+
+def differences(before: Any, after: Any, where: str = "") -> list[str]:
+    """What differs between two recipes, by dotted keys.
+
+    >>> differences({"seed": 0, "stages": [{"steps": 40}]}, {"seed": 0, "stages": [{"steps": 50}, {}]})
+    ['stages.0.steps was 40 and is 50', 'stages.1 was not there']
+    """
+    if before == after:
+        return []
+    pairs: list[tuple[Any, Any, Any]] = []
+    if isinstance(before, dict) and isinstance(after, dict):
+        pairs = [(key, before.get(key, ...), after.get(key, ...)) for key in before | after]
+    elif isinstance(before, list) and isinstance(after, list):
+        pairs = [(i, old, new) for i, (old, new) in enumerate(itertools.zip_longest(before, after, fillvalue=...))]
+    if pairs:
+        return [what for key, old, new in pairs for what in differences(old, new, f"{where}.{key}".lstrip("."))]
+    if before is ... or after is ...:
+        return [f"{where} was not there" if before is ... else f"{where} is not there"]
+    return [f"{where} was {before} and is {after}"]
 
 
 def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
@@ -149,6 +180,28 @@ def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[
     """The stage's objective for these samples; `some` gives what so many of them show."""
     build = find("isthmus.train.objectives", stage.objective).Objective
     return build(run.model, run.processor, samples, some, **checked(build.__init__, OBJECTIVE, stage.options))
+
+
+def held_out(run: Run, stage: Stage, goal: Any, seed: int, console: Console) -> Callable[[], float] | None:
+    """What gives the objective's loss on the samples that the stage is checked on; None where it is not."""
+    if (held := stage.check) is None:
+        return None
+    samples = load_split(held.data, held.split, held.count, held.options, seed + 1)
+    mixture = mixed(run, stage, samples, [Mix()] * len(samples), console=console)
+    weigh = getattr(goal, "weigh", len)
+
+    @torch.no_grad()
+    def loss() -> float:
+        run.model.eval()
+        total = weight = 0.0
+        for start in range(0, len(samples), stage.batch):
+            some, seen = mixture.batch(range(start, min(start + stage.batch, len(samples))), random.Random(start))
+            total += goal(some, seen)[0].item() * weigh(some)
+            weight += weigh(some)
+        run.model.train()
+        return total / weight
+
+    return loss
 
 
 def helpers(goal: Any, groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

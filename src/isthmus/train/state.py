@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,12 @@ class Progressed:
     points: list[tuple[int, float, float, float]] = field(default_factory=list)  # step, seconds, loss, tokens/s
     skipped: list[list[str]] = field(default_factory=list)  # sample ids of batches that gave no finite loss or gradient
     data: str = ""  # stands for the stage's data and parts (`loop.run_stage`)
+    checks: list[tuple[int, float]] = field(default_factory=list)  # step, loss on what is held out
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """The step and loss of the best check so far."""
+        return min(self.checks, key=lambda check: check[1], default=None)
 
     @property
     def place(self) -> int:
@@ -42,18 +49,26 @@ class Progressed:
         self.points.append((self.step, self.seconds, loss, tokens_per_second))
 
 
-def save(
-    folder: Path,
+@dataclass(frozen=True)
+class Snapshot:
+    """A checkpoint that is not written yet: tensors by name, and the facts beside them."""
+
+    tensors: dict[str, Tensor]
+    facts: str
+
+
+def snapshot(
     trained: Sequence[Tensor],
     optimizer: torch.optim.Optimizer | None,
     done: Progressed,
     buffers: Sequence[Tensor] = (),
-) -> None:
-    """Write the checkpoint; of a finished stage, whose moments nobody needs, without `optimizer`.
+    *,
+    copy: bool = False,
+) -> Snapshot:
+    """What a checkpoint holds; of a finished stage, whose moments nobody needs, without `optimizer`.
 
-    `buffers` change with what is trained, but not by its gradients: a batch norm's mean and variance.
-
-    Raises `IsthmusError` when the disk is full, with the one before untouched.
+    `buffers` change with what is trained, but not by its gradients: a batch norm's mean and variance. With `copy`, the
+    training may go on while it is written.
     """
     tensors = {f"weight.{i}": weight.detach().contiguous() for i, weight in enumerate(trained)}
     tensors |= {f"buffer.{i}": buffer.contiguous() for i, buffer in enumerate(buffers)}
@@ -62,17 +77,61 @@ def save(
         if moments := optimizer.state.get(weight):  # type: ignore[union-attr]
             tensors |= {f"{name}.{i}": moments[name] for name in MOMENTS}
             steps[str(i)] = float(moments["step"])
+    if copy:
+        tensors = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
+    return Snapshot(tensors, json.dumps({"progress": asdict(done), "optimizer_steps": steps}))
+
+
+def save(
+    folder: Path,
+    trained: Sequence[Tensor],
+    optimizer: torch.optim.Optimizer | None,
+    done: Progressed,
+    buffers: Sequence[Tensor] = (),
+) -> None:
+    """Write the checkpoint of `snapshot`'s arguments; raises `IsthmusError` as `write` does."""
+    write(folder, snapshot(trained, optimizer, done, buffers))
+
+
+def write(folder: Path, own: Snapshot) -> None:
+    """Write a checkpoint. Raises `IsthmusError` when the disk is full, with the one before untouched."""
     try:
         with cache.scratch(folder.with_name(f".writing-{folder.name}")) as scratch:
             (new := scratch / folder.name).mkdir()
-            save_file(tensors, new / "state.safetensors")
-            (new / "state.json").write_text(json.dumps({"progress": asdict(done), "optimizer_steps": steps}))
+            save_file(own.tensors, new / "state.safetensors")
+            (new / "state.json").write_text(own.facts)
             cache.write_manifest(new, {"checkpoint": "stage"})
             cache.publish(new, folder)
     except (OSError, SafetensorError) as error:
         raise IsthmusError(
             f"the state {folder} was not written: {error}. What was there is unchanged. Free some space, then --resume."
         ) from error
+
+
+class Saver:
+    """Writes checkpoints in a thread of its own; a training that goes on is not what it writes (`snapshot`, copied)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._pool = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def save(self, own: Snapshot) -> None:
+        """Begin to write, once the one before is written. Raises `IsthmusError` if that could not be."""
+        self.wait()
+        self._pending = self._pool.submit(write, self.folder, own)
+
+    def wait(self) -> None:
+        """Until everything is written. Raises `IsthmusError` if it could not be."""
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
 
 
 def restore(
@@ -107,5 +166,6 @@ def restore(
             if str(i) in steps:
                 moments = {name: tensors[f"{name}.{i}"] for name in MOMENTS}
                 optimizer.state[weight] = {"step": torch.tensor(steps[str(i)]), **moments}
+    done.checks = [(int(step), loss) for step, loss in done.checks]
     done.points = [(int(step), seconds, loss, speed) for step, seconds, loss, speed in done.points]
     return done

@@ -47,6 +47,10 @@ class Objective:
         loss = self.model(use_cache=False, **batch, **seen.inputs(), **texts).loss
         return loss, sum(len(row.ids) for row in rows)
 
+    def weigh(self, samples: Sequence[Sample]) -> int:
+        """How many tokens are supervised in these samples."""
+        return sum(len(self.template.answer(turn.answer)) for sample in samples for turn in sample.turns)
+
     def _batch(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         if self.model.config.is_encoder_decoder:
             return read_and_answer(rows)
