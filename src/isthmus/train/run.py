@@ -9,7 +9,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from isthmus.data.features import FeatureCache
 from isthmus.data.seen import Piece, Seen
-from isthmus.errors import BadRecipe, Interrupted, IsthmusError
+from isthmus.errors import BadMedia, BadRecipe, Interrupted, IsthmusError
 from isthmus.model import add_lora, compose, part, save_trained, unfreeze
 from isthmus.options import checked
 from isthmus.parts import cache
@@ -31,7 +31,7 @@ from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.recipe import OBJECTIVE, Lora, Mix, Recipe, Stage
 from isthmus.train.state import Progressed
-from isthmus.types import Sample
+from isthmus.types import Medium, Sample
 
 ROOM = 2**29  # bytes that must be free where a run is to go
 NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype")  # features do not depend on these
@@ -211,11 +211,31 @@ def prepared(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
 
     Raises `BadMedia` for a medium that cannot be decoded.
     """
-    inputs, slots = run.processor.prepare([medium for sample in samples for medium in sample.media])
+    try:
+        inputs, slots = run.processor.prepare([medium for sample in samples for medium in sample.media])
+    except BadMedia:
+        for sample in samples:
+            with _of(sample):
+                run.processor.prepare(list(sample.media))
+        raise
     store, each = inputs.get("media", {}), iter(slots)
     row = {kind: itertools.count() for kind in store}
     rows = [[(kind, next(row[kind]), count) for _ in sample.media for kind, count in next(each)] for sample in samples]
     return Seen(store, inputs.get("valid", {}), rows)
+
+
+def _arrays(run: Run, sample: Sample, medium: Medium) -> Any:
+    with _of(sample):
+        return run.processor.arrays(medium)
+
+
+@contextmanager
+def _of(sample: Sample) -> Iterator[None]:
+    """Any `BadMedia` that is raised inside names the sample."""
+    try:
+        yield
+    except BadMedia as error:
+        raise BadMedia(f"sample {sample.id}: {error}") from error
 
 
 def _mode(encoder: Any, learns: bool) -> None:
@@ -249,12 +269,12 @@ def features(
     rows: dict[str, Iterator[list[Piece]]] = {kind: itertools.repeat([(kind, 0, 0)]) for kind in without}
     kinds = dict.fromkeys(medium.kind for sample in samples for medium in sample.media)
     for kind in (kind for kind in kinds if kind not in rows):
-        media = [medium for sample in samples for medium in sample.media if medium.kind == kind]
+        media = [(sample, medium) for sample in samples for medium in sample.media if medium.kind == kind]
         title = note if len(kinds) == 1 else f"{note}, {kind}"
         shown = track(media, description=f"{title:>12}", disable=len(media) < 128, console=console)
         with closing(FeatureCache(cache.root() / "features", fingerprint(run, kind))) as kept:
             store[kind], lengths, pieces = kept.get(
-                (run.processor.arrays(medium) for medium in shown), len(media), functools.partial(_encode, run, kind)
+                (_arrays(run, *one) for one in shown), len(media), functools.partial(_encode, run, kind)
             )
         valid |= {} if lengths is None else {kind: lengths}
         slots = run.processor.counts(kind, len(store[kind]), lengths)
