@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -233,12 +234,12 @@ def test_a_picture_is_read_once(built: Built, pictures: Path) -> None:
 def test_ctrl_c_while_a_picture_is_read_does_not_end_the_chat(
     built: Built, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def pressed(image: Image) -> None:
+    def pressed(request: Any, image: Image) -> None:
         raise KeyboardInterrupt
 
     typed = iter(["/image red.png", "/new", "/quit"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
-    monkeypatch.setattr("isthmus.model.processor.load", pressed)
+    monkeypatch.setattr("isthmus.media.request.Request.load", pressed)
     converse(*built, [], Console())
     assert not list(typed)
     assert "/quit ends the chat" in capsys.readouterr().out

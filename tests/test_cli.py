@@ -148,6 +148,7 @@ def test_parts_for_people() -> None:
         (["parts", "vits"], "no part 'vits'. Did you mean 'vit-s'?"),
         (["chat", "--model", "defualt", "Hello?"], "no model 'defualt'. Did you mean 'default'?"),
         (["chat", "--image", "nowhere.png", "What is this?"], "nowhere.png: no such file"),
+        (["chat", *["--image", "nowhere.png"] * 17, "What?"], "17 media in one conversation; at most 16 are taken"),
         (["train", "demmo"], "no recipe 'demmo'. Did you mean 'demo'?"),
         (["train", "demo", "stages.instruct.step=4"], "no key 'step'. Did you mean 'steps'?"),
         (["train", "demo", "model.image.connector=mpl"], "no connector 'mpl'. Did you mean 'mlp'?"),

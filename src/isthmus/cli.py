@@ -122,14 +122,15 @@ def chat(
       isthmus chat --image a.png --json "What is this?"
       isthmus chat --model runs/demo/model
     """
-    from isthmus.media import load
+    from isthmus.media.request import Request
     from isthmus.types import KINDS, Video
 
     given = {"image": image, "audio": audio, "video": video, "points": points, "series": series}
     paths = {kind: iter(some) for kind, some in given.items() if some}
     media = [KINDS[kind](next(paths[kind])) for kind in context.meta["order"] if kind in paths]
+    request = Request(len(media))
     for medium in media:  # a bad file is an error before the model is loaded; of a video one frame tells
-        load(dataclasses.replace(medium, frames=1, sound=False) if isinstance(medium, Video) else medium)
+        request.load(dataclasses.replace(medium, frames=1, sound=False) if isinstance(medium, Video) else medium)
     if as_json and question is None and go_on is None:
         raise typer.BadParameter('--json answers one question: isthmus chat --image a.png --json "What is this?"')
     if go_on is not None and (question is not None or media):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,25 @@ def test_what_cannot_go_on_says_so(folders: dict[str, str]) -> None:
         Chat(*compose(folders["t5"], None)).go_on("the ball")
     with pytest.raises(BadData, match="no text"):
         Chat(*compose(folders["gpt2"], None)).go_on("")
+
+
+def test_a_tokenizer_that_is_a_sentencepiece_file_alone(tmp_path: Path) -> None:
+    """As the hub has Vicuna's: no tokenizer.json. Its tokens are those of SentencePiece itself."""
+    import sentencepiece
+
+    (folder := tmp_path / "vicuna").mkdir()
+    with (folder / "tokenizer.model").open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["USER: what is it ? ASSISTANT: a red ball", "a chat with an assistant"] * 9),
+            model_writer=file, vocab_size=300, model_type="bpe", byte_fallback=True, minloglevel=2,
+            normalization_rule_name="identity",
+        )  # fmt: skip
+    own = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    family(config := llm_config("llama")).from_config(config).save_pretrained(folder)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True, "legacy": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer"} | names))
+    model, processor = compose(str(folder), image=None, frame="vicuna")
+    frame = processor.template.frame
+    ids = processor("what is it ?")["input_ids"][0].tolist()
+    assert ids == [own.bos_id(), *own.encode(f"{frame.preset}{frame.user}what is it ?{frame.assistant}".strip())]
+    assert model.generate(torch.tensor([ids]), max_new_tokens=3, do_sample=False).shape == (1, len(ids) + 3)

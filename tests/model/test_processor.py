@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import PIL.Image
 import pytest
 import torch
 from tiny_parts import Built, picture, tokenizer
+from transformers import CLIPImageProcessorPil
 
 from isthmus import parts
 from isthmus.data.packing import Template, pack
@@ -100,6 +102,17 @@ def test_images_come_through_the_gateway(built: Built, tmp_path: Path) -> None:
         assert torch.equal(processor.preprocess([image]), processor.preprocess([picture("white", (9, 5))]))
     with pytest.raises(BadMedia, match="no such file"):
         processor("what ?", tmp_path / "b.png")
+
+
+def test_a_line_of_pixels_stays_small(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, processor = built
+    cropping = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    monkeypatch.setattr(processor, "image_processor", cropping)
+    tracemalloc.start()
+    pixels = processor("what ?", picture("red", (1, 20_000)))["media"]["image"]
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+    torch.testing.assert_close(pixels, processor("what ?", picture("red"))["media"]["image"])
 
 
 def png(side: int) -> bytes:

@@ -69,6 +69,12 @@ def test_shipped_recipes_are_good(name: str) -> None:
             "options.temperature: next-token: no option 'temperature'. Known options: none",
         ),
         (
+            "train: {image.connector: 1e-3}",
+            "objective: masked\n    train: {image.encoder: 1e-3}",
+            8,
+            "train.image.encoder: masked: the encoder vit-s has no masked pretraining. Those with: point-transformer",
+        ),
+        (
             "steps: 2",
             "steps: 2\n    objective: contrast\n    options: {temperature: 0}",
             12,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import random
@@ -23,7 +24,7 @@ from tiny_encoders import TINY
 
 from isthmus.chat import Chat
 from isthmus.data.seen import Seen
-from isthmus.errors import BadRecipe, Interrupted
+from isthmus.errors import BadMedia, BadRecipe, Interrupted
 from isthmus.evaluate.run import ask_all
 from isthmus.model import IsthmusModel, load
 from isthmus.model.checkpoint import trained_tensors
@@ -31,7 +32,7 @@ from isthmus.train import check, run
 from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.objectives.next_token import Objective
 from isthmus.train.recipe import Mix, Recipe, load_recipe
-from isthmus.types import KINDS, Sample, Turn
+from isthmus.types import KINDS, Sample, Series, Turn
 
 QUIET = Console(quiet=True)
 
@@ -368,6 +369,19 @@ def test_masked_asks_the_encoder(
         facts["stages"][0]["train"] = train
         with pytest.raises(BadRecipe, match=says):
             run.train(Recipe.model_validate(facts), tmp_path / str(len(says)), console=QUIET)
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_medium_that_does_not_fit_names_its_sample(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learns: bool
+) -> None:
+    small(monkeypatch)
+    plan = recipe("series")
+    done = run.composed(plan)
+    samples, _ = read_data(plan)[0]
+    wrong = dataclasses.replace(samples[1], id="the wrong one", media=(Series(np.zeros((5, 40), np.float32)),))
+    with pytest.raises(BadMedia, match=r"sample the wrong one: .*5 channels"):
+        (run.encode if learns else run.features)(done, [samples[0], wrong])
 
 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -285,9 +285,12 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
         if stage.objective not in (known := names("isthmus.train.objectives")):
             yield (*here, "objective"), miss("objective", stage.objective, known)
         else:
-            build = find("isthmus.train.objectives", stage.objective).Objective.__init__
-            for key, what in problems(stage.objective, build, OBJECTIVE, stage.options):
+            module = find("isthmus.train.objectives", stage.objective)
+            for key, what in problems(stage.objective, module.Objective.__init__, OBJECTIVE, stage.options):
                 yield (*here, "options", key), what
+            if hasattr(module, "problems"):
+                for where, what in module.problems(stage, recipe.model.senses):
+                    yield (*here, "train", where), what
         for where, how in stage.train.items():
             if where not in recipe.model.trainable:
                 yield (*here, "train", where), miss("part that can be trained", where, recipe.model.trainable)

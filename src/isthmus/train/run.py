@@ -10,7 +10,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from isthmus.data.features import FeatureCache, TooLarge
 from isthmus.data.seen import Piece, Seen
 from isthmus.data.shards import Rows
 from isthmus.data.sources import load_split
-from isthmus.errors import BadRecipe, Interrupted, IsthmusError
+from isthmus.errors import BadMedia, BadRecipe, Interrupted, IsthmusError
 from isthmus.model import add_lora, compose, part, save_trained, unfreeze
 from isthmus.options import checked
 from isthmus.parts import cache
@@ -34,7 +34,7 @@ from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.recipe import OBJECTIVE, Lora, Mix, Recipe, Stage
 from isthmus.train.state import Progressed
-from isthmus.types import Sample
+from isthmus.types import Medium, Sample
 
 ROOM = 2**29  # bytes that must be free where a run is to go
 NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype")  # features do not depend on these
@@ -269,12 +269,32 @@ def prepared(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
 
     Raises `BadMedia` for a medium that cannot be decoded.
     """
-    inputs, slots = run.processor.prepare([medium for sample in samples for medium in sample.media])
+    try:
+        inputs, slots = run.processor.prepare([medium for sample in samples for medium in sample.media])
+    except BadMedia:
+        for sample in samples:
+            with _of(sample):
+                run.processor.prepare(list(sample.media))
+        raise
     store, each = inputs.get("media", {}), iter(slots)
     row = {kind: itertools.count() for kind in store}
     pieces = ([(kind, next(row[kind]), count) for kind, count in some] for some in each)
     rows = [[next(pieces) for _ in sample.media] for sample in samples]
     return Seen(store, inputs.get("valid", {}), rows)
+
+
+def _arrays(run: Run, sample: Sample, medium: Medium) -> Any:
+    with _of(sample):
+        return run.processor.arrays(medium)
+
+
+@contextmanager
+def _of(sample: Sample) -> Iterator[None]:
+    """Any `BadMedia` that is raised inside names the sample."""
+    try:
+        yield
+    except BadMedia as error:
+        raise BadMedia(f"sample {sample.id}: {error}") from error
 
 
 def _mode(encoder: Any, learns: bool) -> None:
@@ -308,12 +328,12 @@ def features(
     rows: dict[str, Iterator[list[Piece]]] = {kind: itertools.repeat([(kind, 0, 0)]) for kind in without}
     kinds = dict.fromkeys(medium.kind for sample in samples for medium in sample.media)
     for kind in (kind for kind in kinds if kind not in rows):
-        media = [medium for sample in samples for medium in sample.media if medium.kind == kind]
+        media = [(sample, medium) for sample in samples for medium in sample.media if medium.kind == kind]
         title = note if len(kinds) == 1 else f"{note}, {kind}"
         shown = track(media, description=f"{title:>12}", disable=len(media) < 128, console=console)
         with closing(FeatureCache(cache.root() / "features", fingerprint(run, kind))) as kept:
             store[kind], lengths, pieces = kept.get(
-                (run.processor.arrays(medium) for medium in shown), len(media), functools.partial(_encode, run, kind)
+                (_arrays(run, *one) for one in shown), len(media), functools.partial(_encode, run, kind)
             )
         valid |= {} if lengths is None else {kind: lengths}
         slots = run.processor.counts(kind, len(store[kind]), lengths)

@@ -7,7 +7,7 @@ No connector and no LLM runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +19,25 @@ from isthmus.model import encoding
 from isthmus.registry import find, names
 from isthmus.types import Sample
 
+ENCODERS = "isthmus.encoders"
 ABOUT = "pretraining of an encoder alone: what is hidden of a medium is predicted from the rest"
 RAW = True  # what samples show are media as they are prepared for encoders
+
+
+def problems(stage: Any, senses: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with a stage of this objective, as (part that it trains, what); no part is loaded."""
+    for where in stage.train:
+        kind, _, part = where.partition(".")
+        if part == "encoder" and kind in senses:
+            for name in senses[kind].encoders:
+                if name in names(ENCODERS) and not hasattr(find(ENCODERS, name), "masked"):
+                    yield where, lacking(name)
+
+
+def lacking(name: str) -> str:
+    """That an encoder offers no masked pretraining, and which ones do."""
+    known = [other for other in names(ENCODERS) if hasattr(find(ENCODERS, other), "masked")]
+    return f"masked: the encoder {name} has no masked pretraining. Those with: {', '.join(known)}"
 
 
 class Objective:
@@ -40,11 +57,7 @@ class Objective:
                 continue
             file = encoding.module(model.config, kind)
             if not hasattr(file, "masked"):
-                known = [
-                    name for name in names("isthmus.encoders") if hasattr(find("isthmus.encoders", name), "masked")
-                ]
-                name = model.config.encoders[kind]["name"]
-                raise BadRecipe(f"masked: the encoder {name} has no masked pretraining. Those with: {', '.join(known)}")
+                raise BadRecipe(lacking(model.config.encoders[kind]["name"]))
             self.pretraining[kind] = whole = file.masked(model.encoders[kind])
             inside = {id(weight) for weight in weights}
             self.own[f"{kind}.encoder"] = [weight for weight in whole.parameters() if id(weight) not in inside]
