@@ -23,61 +23,88 @@ from isthmus.train.recipe import Recipe
 
 QUIET = Console(quiet=True)
 
-# A run in a process of its own, which dies at a step, at a call or after a number of operating-system calls.
+# Runs in processes of their own, forked from one that has imported everything, which die at a step or at the n-th time
+# that a call is made. For each line "out where n" of its input it says how the process ended.
 CHILD = """
-import json, os, sys
+import os, sys, torch
 from pathlib import Path
-recipe, out, where, count = sys.argv[1:]
+from rich.console import Console
 from isthmus.parts import cache
 from isthmus.train import loop, run, state
+from isthmus.train.objectives import contrast, next_token
 from isthmus.train.recipe import Recipe
-from isthmus.train.objectives import next_token
-from rich.console import Console
 loop.SAVE_EVERY = 0.0
-left = [int(count)]
-def dying(call):
+torch.set_num_threads(1)  # a pool of threads does not survive a fork
+recipe = Recipe.model_validate_json(Path(sys.argv[1]).read_text())
+run.composed(recipe)  # whatever it imports is imported once
+places = {
+    "step": (next_token.Objective, "__call__"), "tensors": (state, "save_file"), "manifest": (cache, "write_manifest"),
+    "publish": (cache, "publish"), "rename": (Path, "rename"), "fsync": (os, "fsync"), "weights": (run, "save_trained"),
+}
+
+def dying(call, left):
     def wrapped(*arguments, **options):
         left[0] -= 1
         if left[0] == 0:
             os.kill(os.getpid(), 9)
         return call(*arguments, **options)
     return wrapped
-places = {
-    "step": (next_token.Objective, "__call__"), "tensors": (state, "save_file"), "manifest": (cache, "write_manifest"),
-    "publish": (cache, "publish"), "rename": (Path, "rename"), "fsync": (os, "fsync"), "weights": (run, "save_trained"),
-}
-if where in places:
-    owner, name = places[where]
-    setattr(owner, name, dying(getattr(owner, name)))
-run.train(Recipe.model_validate_json(Path(recipe).read_text()), Path(out), resume=True, console=Console(quiet=True))
+
+for line in sys.stdin:
+    out, where, count = line.split()
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            if where in places:
+                owner, name = places[where]
+                setattr(owner, name, dying(getattr(owner, name), [int(count)]))
+            run.train(recipe, Path(out), resume=True, console=Console(file=sys.stderr))
+            code = 0
+        finally:
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def sitting(recipe: Path, out: Path, where: str, count: int) -> int:
-    line = [sys.executable, "-c", CHILD, str(recipe), str(out), where, str(count)]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        said, _ = process.communicate(timeout=240)
-    assert process.returncode in (0, -9), said
-    return process.returncode
+class Sittings:
+    """One run after another, each in a process that may be killed."""
+
+    def __init__(self, recipe: Path) -> None:
+        line = [sys.executable, "-c", CHILD, str(recipe)]
+        self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, out: Path, where: str, count: int) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{out} {where} {count}\n")
+        self.process.stdin.flush()
+        code = int(self.process.stdout.readline())
+        assert code in (0, -9)
+        return code
+
+    def close(self) -> None:
+        self.process.communicate(timeout=60)
 
 
 @pytest.mark.slow
 def test_killed_at_any_point_it_ends_the_same(recipe: Recipe, tmp_path: Path) -> None:
     """Twenty kills, some at random steps, some while a checkpoint is being written: curve and weights to the bit."""
     (path := tmp_path / "recipe.json").write_text(recipe.model_dump_json())
-    assert sitting(path, tmp_path / "whole", "", 0) == 0
+    sitting = Sittings(path)
+    assert sitting(tmp_path / "whole", "nowhere", 0) == 0
     rng, kills = random.Random(0), 0
     named = ["tensors", "manifest", "publish", "rename", "fsync", "weights"]
     for round_ in range(4):
         out = tmp_path / f"killed-{round_}"
         for where in [rng.choice(["step", *named]) for _ in range(5)]:
-            kills += sitting(path, out, where, rng.randint(1, 4)) == -9
-        assert sitting(path, out, "", 0) == 0
+            kills += sitting(out, where, rng.randint(1, 4)) == -9
+        assert sitting(out, "nowhere", 0) == 0
         for stage in ("warm", "instruct", "again"):
             assert curve(out, stage) == curve(tmp_path / "whole", stage)
         files = [folder / "model/trained.safetensors" for folder in (out, tmp_path / "whole")]
         assert files[0].read_bytes() == files[1].read_bytes()
         assert logged(out) == logged(tmp_path / "whole")
+    sitting.close()
     assert kills >= 15
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from isthmus.data.packing import alone, collate, pack
 from isthmus.data.sources import load_split
-from isthmus.errors import BadCheckpoint, BadData, BadRecipe, Interrupted
+from isthmus.errors import BadCheckpoint, BadData, BadMedia, BadRecipe, Interrupted
 from isthmus.train import run
 from isthmus.train.mixture import read_data
 from isthmus.train.objectives import next_token
@@ -138,3 +138,20 @@ def test_what_is_wrong_is_said_before_training(here: Path) -> None:
     stage = plan(here, options={"tolerate": 0.2}).stages[0]
     samples = load_split(str(here / "chats.json"), "train", None, stage.data[str(here / "chats.json")].options)
     assert len(samples) == 10
+
+
+def test_damaged_media_are_left_out_and_listed(here: Path) -> None:
+    whole = (here / "red.png").read_bytes()
+    (here / "red.png").write_bytes(whole[:50])
+    with pytest.raises(BadMedia, match=r"2 of 12 samples cannot be used, 1\.0% are tolerated\. sample red: .*red\.png"):
+        run.train(plan(here), here.parent / "strict", console=QUIET)
+    recipe = plan(here, options={"tolerate": 0.2})
+    captions = str(here / "captions.jsonl")
+    facts = recipe.model_dump()
+    facts["stages"][0] |= {"steps": 4}
+    facts["stages"][0]["data"][captions]["options"]["tolerate"] = 0.1
+    done = run.train(Recipe.model_validate(facts), here.parent / "run", console=QUIET)
+    assert done.stages["instruct"].step == 4
+    listed = [json.loads(line) for line in (here.parent / "run/quarantine.jsonl").read_text().splitlines()]
+    assert len(listed) == 3
+    assert all("red.png" in one["reason"] for one in listed)

@@ -75,7 +75,7 @@ class Index(Sequence[Sample]):
 class Chosen(Sequence[Sample]):
     """Some samples of a sequence, read when they are asked for."""
 
-    samples: Index
+    samples: Index | Chosen
     places: np.ndarray[Any, np.dtype[np.int64]]
 
     def __len__(self) -> int:

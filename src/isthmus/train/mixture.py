@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from isthmus.data.features import BATCH
+from isthmus.data.index import Chosen, Index
 from isthmus.data.seen import Seen, spread
 from isthmus.data.shards import Rows
 from isthmus.data.sources import load_split
-from isthmus.errors import BadData, BadRecipe
+from isthmus.errors import BadData, BadMedia, BadRecipe
 from isthmus.media import load
 from isthmus.media.forms import key
 from isthmus.registry import miss
@@ -41,6 +43,7 @@ class Mixture:
     mixes: list[Mix]
     features: Seen | None = None
     encode: Callable[[Sequence[Sample], bool], Seen] | None = None  # samples, whether the encoder learns from them
+    bad: list[str] = dataclasses.field(default_factory=list)  # why samples were left out, one by one
 
     @property
     def lengths(self) -> list[int]:
@@ -153,6 +156,32 @@ class Joined(Sequence[Sample]):
 
 def _sets(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
     return samples.sets if isinstance(samples, Joined) else [samples]
+
+
+TOLERATE = 0.01  # of the samples of files, the share whose media may be bad
+
+
+def without(samples: Sequence[Sample], mixes: list[Mix], bad: Mapping[int, str]) -> tuple[Sequence[Sample], list[Mix]]:
+    """The samples but for those at the `bad` places.
+
+    Raises `BadMedia` with the first reasons when of a data set more are bad than it tolerates (`data.index.load`); of
+    any but files of samples, that is one.
+    """
+    sets: list[Sequence[Sample]] = []
+    start = 0
+    for own in _sets(samples):
+        places = [i for i in range(len(own)) if start + i not in bad]
+        lost, files = len(own) - len(places), isinstance(own, Index | Chosen)
+        share = float(mixes[start].options.get("tolerate", TOLERATE)) if files else 0.0
+        if lost > share * len(own):
+            reasons = "; ".join([bad[i] for i in range(start, start + len(own)) if i in bad][:3])
+            more = f"{lost:,} of {len(own):,} samples cannot be used, {share:.1%} are tolerated. " if files else ""
+            raise BadMedia(more + reasons)
+        if lost and isinstance(own, Index | Chosen):
+            own = Chosen(own, np.array(places))
+        sets.append(own)
+        start += len(places) + lost
+    return Joined(sets), [mix for i, mix in enumerate(mixes) if i not in bad]
 
 
 def stage_samples(stage: Stage, seed: int) -> tuple[Sequence[Sample], list[Mix]]:

@@ -9,7 +9,7 @@ import itertools
 import json
 import random
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from isthmus.options import checked
 from isthmus.parts import cache
 from isthmus.registry import find
 from isthmus.train.loop import run_stage
-from isthmus.train.mixture import Mixture, read_data
+from isthmus.train.mixture import Mixture, read_data, without
 from isthmus.train.recipe import OBJECTIVE, Lora, Mix, Recipe, Stage
 from isthmus.train.state import Progressed
 from isthmus.types import Medium, Sample
@@ -99,7 +99,8 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
             groups = [group(run.model, where, how) for where, how in stage.train.items()]
             samples, mixes = data[number]
             mixture = mixed(run, stage, samples, mixes, before=mixture, console=console)
-            goal = objective(run, stage, samples, mixture.some)
+            quarantine(folder, stage, mixture.bad, console)
+            goal = objective(run, stage, mixture.samples, mixture.some)
             groups += helpers(goal, groups)
             check = held_out(run, stage, goal, recipe.seed, console)
             run.model.train()
@@ -112,6 +113,15 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
     run.model.eval()
     save_trained(run.model, folder / "model")
     return run
+
+
+def quarantine(folder: Path, stage: Stage, bad: Sequence[str], console: Console) -> None:
+    """Write down which samples a stage leaves out, and why."""
+    path = folder / "quarantine.jsonl"
+    if bad:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps({"stage": stage.name, "reason": reason}) + "\n" for reason in bad)
+        console.print(f"{len(bad):,} samples are left out, with their reasons in {path}", markup=False)
 
 
 def _claim(recipe: Recipe, folder: Path, resume: bool, console: Console) -> None:
@@ -244,12 +254,16 @@ def mixed(
     fresh = kinds if raw(stage) else kinds & {*learning(stage), *altered}
     if not fresh and before is not None and before.encode is None and before.samples == samples:
         return Mixture(samples, mixes, before.features)
+    bad: dict[int, str] = {}
     try:
-        kept = features(run, samples, console=console, without=fresh) if not fresh or kinds - fresh else None
+        kept = features(run, samples, console=console, without=fresh, bad=bad) if not fresh or kinds - fresh else None
     except TooLarge as error:
         (console or Console(stderr=True)).print(f"{error}. Until then, every step encodes its media anew", markup=False)
         kept, fresh = None, kinds
-    return Mixture(samples, mixes, kept, functools.partial(prepared if raw(stage) else encode, run) if fresh else None)
+    if bad:
+        samples, mixes = without(samples, mixes, bad)
+    make = functools.partial(prepared if raw(stage) else encode, run) if fresh else None
+    return Mixture(samples, mixes, kept, make, list(bad.values()))
 
 
 def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
@@ -315,31 +329,56 @@ def features(
     note: str = "features",
     console: Console | None = None,
     without: Collection[str] = (),
+    bad: dict[int, str] | None = None,
 ) -> Seen:
     """What the samples show, as float16, from the cache where it is there.
 
     A medium of the kinds `without` is one piece that stands for what is made of it later (`Seen.filled`).
 
-    Raises `BadMedia` for a medium that cannot be decoded.
+    Raises `BadMedia` for a medium that cannot be decoded. With `bad`, its sample is left out instead, and its place and
+    the reason are put there.
     """
     run.model.eval()
     store: dict[str, Tensor | Rows] = {}
     valid: dict[str, Tensor] = {}
-    rows: dict[str, Iterator[list[Piece]]] = {kind: itertools.repeat([(kind, 0, 0)]) for kind in without}
+    rows: dict[str, dict[int, list[list[Piece]]]] = {}
     kinds = dict.fromkeys(medium.kind for sample in samples for medium in sample.media)
-    for kind in (kind for kind in kinds if kind not in rows):
-        media = [(sample, medium) for sample in samples for medium in sample.media if medium.kind == kind]
+    for kind in (kind for kind in kinds if kind not in without):
+        count = sum(medium.kind == kind for sample in samples for medium in sample.media)
         title = note if len(kinds) == 1 else f"{note}, {kind}"
-        shown = track(media, description=f"{title:>12}", disable=len(media) < 128, console=console)
+        media = ((i, sample, m) for i, sample in enumerate(samples) for m in sample.media if m.kind == kind)
+        shown = track(media, f"{title:>12}", total=count, disable=count < 128, console=console)
+        owners: list[int] = []
         with closing(FeatureCache(cache.root() / "features", fingerprint(run, kind))) as kept:
-            store[kind], lengths, pieces = kept.get(
-                (_arrays(run, *one) for one in shown), len(media), functools.partial(_encode, run, kind)
-            )
+            arrays = _good(run, shown, owners, bad)
+            store[kind], lengths, pieces = kept.get(arrays, count, functools.partial(_encode, run, kind))
         valid |= {} if lengths is None else {kind: lengths}
         slots = run.processor.counts(kind, len(store[kind]), lengths)
-        rows[kind] = iter([[(kind, row, slots[row]) for row in some] for some in pieces])
-    each = [[next(rows[medium.kind]) for medium in sample.media] for sample in samples]
+        rows[kind] = {}
+        for owner, some in zip(owners, pieces, strict=True):
+            rows[kind].setdefault(owner, []).append([(kind, row, slots[row]) for row in some])
+    each = []
+    for i, sample in enumerate(samples):
+        if not bad or i not in bad:
+            mine = {kind: iter(own.get(i, ())) for kind, own in rows.items()}
+            each.append([next(mine[m.kind]) if m.kind in mine else [(m.kind, 0, 0)] for m in sample.media])
     return Seen(store, valid, each)
+
+
+def _good(
+    run: Run, media: Iterable[tuple[int, Sample, Medium]], owners: list[int], bad: dict[int, str] | None
+) -> Iterator[Any]:
+    """The arrays of media that can be decoded; `owners` are the places of their samples."""
+    for place, sample, medium in media:
+        try:
+            arrays = _arrays(run, sample, medium)
+        except BadMedia as error:
+            if bad is None:
+                raise
+            bad[place] = str(error)
+        else:
+            owners.append(place)
+            yield arrays
 
 
 def _encode(run: Run, kind: str, arrays: list[Any]) -> tuple[Tensor, Tensor | None]:
