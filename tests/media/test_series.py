@@ -48,6 +48,11 @@ def test_missing_values_and_quotes() -> None:
     check(data, [[NAN, NAN, 3, NAN], [1, 2, NAN, 4]], [0, 1, 2, 3], ["a", "b, c"])
 
 
+def test_a_comma_at_the_end_of_each_line() -> None:
+    check(b"time,x,y,\n0,1,2,\n1,3,4,\n", [[1, 3], [2, 4]], [0, 1], "xy")
+    check(b"time,x,\n0,1,2\n1,3,\n", [[1, 3], [2, NAN]], [0, 1], ["x", ""])
+
+
 def test_dates() -> None:
     for cells in (
         ["2026-01-01T00:00:00", "2026-01-01T00:00:00.500", "2026-01-01T00:01:00"],

@@ -202,7 +202,8 @@ def test_large_ones_are_refused_by_their_headers() -> None:
     one, frame = buffer.getvalue(), buffer.getvalue().index(b"\x2c\0\0\0\0")
     refused(
         one[:frame] + one[frame:-1] * 201 + b";",
-        "201 frames of 2000 x 2000 are 804,000,000 pixels; at most 100,000,000",
+        "201 frames of 2000 x 2000 are 804,000,000 pixels; at most 100,000,000 are decoded. All of its frames count: "
+        "scale it down, or make it shorter",
         frames=1,
     )
     refused(media_files.png_that_says(50_000, 50_000), "over 25,000,000 pixels")

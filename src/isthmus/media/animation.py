@@ -62,7 +62,7 @@ def _frames(data: bytes, mode: str) -> tuple[npt.NDArray[np.uint8], Times, float
     with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as file:
         caps.check_pixels(*(size := file.size))
         count = int(getattr(file, "n_frames", 1))
-        check_size(count, file.height, file.width)
+        check_size(count, file.height, file.width, "All of its frames count: scale it down, or make it shorter")
         times, clock = np.empty(count), 0.0
         frames = np.empty((count, file.height, file.width, len(mode)), np.uint8)
         for index in range(count):

@@ -111,6 +111,8 @@ def of_csv(data: bytes, medium: Series) -> Signal:
         table[:, where] = in_seconds(table[:, where], names[where])
     times = None if where is None else table[:, where]
     values = table if where is None else np.delete(table, where, axis=1)
+    if len(channels) > 1 and named and not channels[-1] and np.isnan(values[:, -1]).all():  # a comma ends each line
+        channels, values = channels[:-1], values[:, :-1]
     caps.check_values(len(channels), len(table))
     return _signal(values.T, times, tuple(channels), medium)
 
