@@ -147,6 +147,14 @@ def test_what_stands_behind_a_file_does_no_harm(name: str, more: bytes) -> None:
     load(medium(make() + more))
 
 
+def test_a_still_gif_without_its_trailer() -> None:
+    data = still("GIF")
+    assert data.endswith(b"\0;")
+    assert key(load(Video(data[:-1]))) == key(load(Video(data)))
+    with pytest.raises(BadMedia, match="before its trailer"):
+        load(Video(data[:-2]))
+
+
 def test_a_pdf_of_which_pages_are_left() -> None:
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",

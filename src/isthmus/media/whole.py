@@ -103,23 +103,26 @@ def _number(data: bytes, place: int, keep: bool) -> tuple[int | None, int]:
 
 
 def check_gif(data: bytes) -> None:
-    """A GIF ends with its trailer; without it, frames may be gone."""
-    place = 13 + _palette(data[10:11])
+    """A GIF ends with its trailer; without it, frames may be gone, but for a still one, which old programs left so."""
+    place, frames, loops = 13 + _palette(data[10:11]), 0, False
     while place < len(data):
         block = data[place]
         place += 1
         if block == 0x3B:
             return
         if block == 0x21:
+            loops |= data[place : place + 1] == b"\xff"
             place += 1
         elif block == 0x2C:
             place += 10 + _palette(data[place + 8 : place + 9])
+            frames += 1
         else:
             continue  # as decoders do with what is no block
         while place < len(data) and data[place]:
             place += 1 + data[place]
         place += 1
-    raise BadMedia(f"cut off: it ends before its trailer, so frames may be gone. {AGAIN}")
+    if frames != 1 or loops or place > len(data):
+        raise BadMedia(f"cut off: it ends before its trailer, so frames may be gone. {AGAIN}")
 
 
 def _palette(flags: bytes) -> int:
