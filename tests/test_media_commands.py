@@ -20,7 +20,7 @@ from isthmus.chat import Chat
 from isthmus.errors import BadRecipe
 from isthmus.evaluate.report import Curve, write_report
 from isthmus.evaluate.scoring import Answer, about, table
-from isthmus.media import load
+from isthmus.media.request import Request
 from isthmus.model import compose, save_full
 from isthmus.model import load as load_model
 from isthmus.types import KINDS, Message
@@ -147,11 +147,13 @@ def test_a_medium_is_decoded_once(senses: Path, monkeypatch: pytest.MonkeyPatch)
     """However many turns look at it."""
     decoded: list[str] = []
 
-    def counted(medium: Any) -> Any:
-        decoded.append(medium.kind)
-        return load(medium)
+    decode = Request.load
 
-    monkeypatch.setattr("isthmus.model.processor.load", counted)
+    def counted(request: Request, medium: Any) -> Any:
+        decoded.append(medium.kind)
+        return decode(request, medium)
+
+    monkeypatch.setattr(Request, "load", counted)
     chat = Chat(*load_model(senses / "model"))
     for kind in KINDS:
         chat.show(KINDS[kind](senses / "media" / FILES[kind]))
