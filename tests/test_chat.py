@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import PIL.Image
 import pytest
+import tiny_media
 import tiny_run
 from rich.console import Console
 from tiny_parts import Built
@@ -24,7 +24,9 @@ from tiny_parts import Built
 import isthmus
 from isthmus.chat import LONGEST, Chat, continued, converse, once
 from isthmus.errors import BadData, BadMedia
-from isthmus.types import Image, Message
+from isthmus.media.request import Request
+from isthmus.model import compose, save_full
+from isthmus.types import Image, Message, Series
 
 PATIENCE = 90  # seconds for the child to load its libraries on a busy machine
 
@@ -184,7 +186,8 @@ def test_turns_and_pictures_stay_in_the_conversation(built: Built, pictures: Pat
 
 def test_what_is_streamed_is_the_answer(built: Built, pictures: Path) -> None:
     pieces: list[str] = []
-    chat = Chat(*built, waiting=[Image(pictures / "red.png")])
+    chat = Chat(*built)
+    chat.show(pictures / "red.png")
     answer, tokens = chat.ask("what is this ?", pieces.append)
     assert "".join(pieces).strip() == answer
     assert len(pieces) > 1
@@ -234,12 +237,12 @@ def test_a_picture_is_read_once(built: Built, pictures: Path) -> None:
 def test_ctrl_c_while_a_picture_is_read_does_not_end_the_chat(
     built: Built, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def pressed(request: Any, image: Image) -> None:
+    def pressed(request: Request, image: Image) -> None:
         raise KeyboardInterrupt
 
     typed = iter(["/image red.png", "/new", "/quit"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
-    monkeypatch.setattr("isthmus.media.request.Request.load", pressed)
+    monkeypatch.setattr(Request, "load", pressed)
     converse(*built, [], Console())
     assert not list(typed)
     assert "/quit ends the chat" in capsys.readouterr().out
@@ -248,6 +251,55 @@ def test_ctrl_c_while_a_picture_is_read_does_not_end_the_chat(
 def test_a_conversation_that_is_too_long_says_so(built: Built) -> None:
     with pytest.raises(BadData, match=r"the LLM reads 256\. Start a new one"):
         Chat(*built).ask("what is it ? " * 100)
+
+
+@pytest.fixture(scope="module")
+def feels(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A model of series, whose slots grow with their length."""
+    folder = tmp_path_factory.mktemp("series")
+    save_full(*compose(**{"image": None} | tiny_media.facts(folder, "series")["model"]), folder / "model")
+    return tiny_run.chatty(folder / "model")
+
+
+def steps(path: Path, count: int) -> Series:
+    """A series of so many steps."""
+    path.write_text("x,y,z\n" + "1,2,3\n4,5,6\n" * (count // 2))
+    return Series(path)
+
+
+def test_a_medium_that_is_too_long_is_refused_and_the_conversation_goes_on(feels: Built, tmp_path: Path) -> None:
+    chat = Chat(*feels)
+    for said in (False, True):
+        with pytest.raises(
+            BadMedia, match=r"long\.csv: [\d,]+ tokens for the LLM, which reads 256; .* Show less"
+        ) as error:
+            chat.show(steps(tmp_path / "long.csv", 2000))
+        assert ("or start a new conversation" in str(error.value)) == said
+        assert not chat.waiting
+        chat.show(steps(tmp_path / "short.csv", 20))
+        chat.ask("is it red ?")
+    assert [len(message.media) for message in chat.said] == [1, 0, 1, 0]
+
+
+def test_media_beside_which_a_question_does_not_fit_are_put_aside(built: Built, pictures: Path) -> None:
+    chat = Chat(*built)
+    for _ in range(16):
+        chat.show(pictures / "red.png")
+    question = "what is it ? " * 30
+    with pytest.raises(BadData, match=r"red\.png: with this question .* reads 256\. What was shown is put aside"):
+        chat.ask(question)
+    assert (chat.waiting, chat.said, chat.room) == ([], [], Chat(*built).room)
+    chat.ask(question)
+    assert not chat.said[0].media
+
+
+def test_a_question_that_is_too_long_alone_leaves_the_media_waiting(built: Built, pictures: Path) -> None:
+    chat = Chat(*built)
+    chat.show(pictures / "red.png")
+    with pytest.raises(BadData, match="ask something shorter"):
+        chat.ask("what is it ? " * 100)
+    chat.ask("what is it ?")
+    assert len(chat.said[0].media) == 1
 
 
 def test_json_is_one_object(built: Built, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:

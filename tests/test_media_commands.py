@@ -147,11 +147,12 @@ def test_a_medium_is_decoded_once(senses: Path, monkeypatch: pytest.MonkeyPatch)
     """However many turns look at it."""
     decoded: list[str] = []
 
+    decode = Request.load
+
     def counted(request: Request, medium: Any) -> Any:
         decoded.append(medium.kind)
-        return load(request, medium)
+        return decode(request, medium)
 
-    load = Request.load
     monkeypatch.setattr(Request, "load", counted)
     chat = Chat(*load_model(senses / "model"))
     for kind in KINDS:

@@ -19,11 +19,12 @@ import torch
 from accelerate.utils import send_to_device
 from rich.console import Console
 
-from isthmus.errors import BadData, IsthmusError
+from isthmus.errors import BadData, BadMedia, IsthmusError
 from isthmus.media.caps import MAX_REQUEST_PIXELS
 from isthmus.media.request import Request
+from isthmus.model.pieces import name_of
 from isthmus.model.processor import Prepared
-from isthmus.types import KINDS, Image, Medium, Message
+from isthmus.types import KINDS, NOUNS, Image, Medium, Message
 
 LONGEST = 64  # tokens of an answer
 HELP = (
@@ -40,13 +41,16 @@ class Chat:
     model: Any
     processor: Any
     said: list[Message] = field(default_factory=list)
-    waiting: list[Medium | Prepared] = field(default_factory=list)
+    waiting: list[Prepared] = field(default_factory=list)
     room: int = MAX_REQUEST_PIXELS  # pixels that the conversation may still show
 
     def show(self, medium: str | Path | Medium) -> None:
-        """Put a medium before the next question (a path: a picture); one that cannot be read raises `BadMedia` at once.
+        """Put a medium before the next question (a path: a picture).
 
         What its encoder is given is kept, since every later turn looks at it again: its file may change or go.
+
+        Raises `BadMedia` for one that cannot be read, or that takes more slots than the LLM has positions left, and
+        `BadData` for one of a kind that the model does not take. The conversation goes on without it.
         """
         if isinstance(medium, str | Path):
             medium = Image(Path(medium).expanduser())
@@ -56,8 +60,12 @@ class Chat:
         request = Request(len(self.waiting) + 1 + sum(len(message.media) for message in self.said))
         request.room = self.room
         pieces = self.processor.arrays(medium, request.load)
-        self.processor.stack(medium.kind, pieces)  # as the encoder will have it: what it cannot take is said here
-        self.waiting.append(Prepared(medium.kind, pieces))
+        _, (slots,) = self.processor.prepare(
+            [Prepared(medium.kind, pieces)]
+        )  # what the encoder cannot take is an error
+        shown = Prepared(medium.kind, pieces, name_of(medium), slots, self.room - request.room)
+        self._check_fit(shown)
+        self.waiting.append(shown)
         self.room = request.room
 
     def ask(self, question: str, show: Show | None = None, stop: threading.Event | None = None) -> tuple[str, int]:
@@ -68,11 +76,16 @@ class Chat:
             stop: when set, the answer ends after the token under way.
 
         Raises:
-            BadData: when the conversation has become longer than the LLM can read.
+            BadData: when the conversation has become longer than the LLM can read. If the question alone would fit, the
+                media that waited for it wait no longer.
         """
         turn = Message("user", question, tuple(self.waiting))
         inputs = self.processor.encode([[*self.said, turn]])
-        self._check_room(inputs["input_ids"].shape[1])
+        tokens = inputs["input_ids"].shape[1]
+        if self._fits(tokens) or not self._fits(self._count(Message("user", question))):
+            self._check_room(tokens)
+        else:
+            self._put_aside(tokens)
         tokens = self._generate(inputs, show, stop)
         answer = self.processor.decode(tokens)
         self.said += [turn, Message("assistant", answer)]
@@ -114,12 +127,47 @@ class Chat:
             )
         return streamer.tokens
 
+    @property
+    def _reads(self) -> int | None:
+        """How many tokens the LLM reads; None where nothing bounds them."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    def _fits(self, tokens: int) -> bool:
+        return self._reads is None or tokens + LONGEST <= self._reads
+
+    def _count(self, turn: Message) -> int:
+        """The tokens of the conversation with one more turn."""
+        talk = [*self.said, turn]
+        slots = (medium.slots for message in talk for medium in message.media if isinstance(medium, Prepared))
+        return len(self.processor.ids(talk, slots))
+
+    def _check_fit(self, shown: Prepared) -> None:
+        """Raises `BadMedia` for a medium after which no question could be asked."""
+        before = self._count(Message("user", "", tuple(self.waiting)))
+        tokens = self._count(Message("user", "", (*self.waiting, shown))) - before
+        if self._reads is not None and not self._fits(before + tokens):
+            left, name = max(0, self._reads - LONGEST - before), shown.name or f"this {NOUNS[shown.kind]}"
+            again = ", or start a new conversation" if self.said or self.waiting else ""
+            raise BadMedia(
+                f"{name}: {tokens:,} tokens for the LLM, which reads {self._reads:,}; {left:,} of these are left beside"
+                f" an answer. Show less of it{again}"
+            )
+
+    def _put_aside(self, tokens: int) -> None:
+        """Raises `BadData` for media beside which a question does not fit; they wait no longer."""
+        names = ", ".join(shown.name or f"a {NOUNS[shown.kind]}" for shown in self.waiting)
+        self.room += sum(shown.pixels for shown in self.waiting)
+        self.waiting = []
+        raise BadData(
+            f"{names}: with this question the conversation has {tokens:,} tokens and an answer takes up to {LONGEST};"
+            f" the LLM reads {self._reads:,}. What was shown is put aside: ask without it, or show it and ask less"
+        )
+
     def _check_room(self, tokens: int) -> None:
-        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if room is not None and tokens + LONGEST > room:
+        if not self._fits(tokens):
             raise BadData(
-                f"the conversation has {tokens:,} tokens and an answer takes up to {LONGEST}; the LLM reads {room:,}."
-                " Start a new one, or ask something shorter"
+                f"the conversation has {tokens:,} tokens and an answer takes up to {LONGEST}; the LLM reads"
+                f" {self._reads:,}. Start a new one, or ask something shorter"
             )
 
 

@@ -166,6 +166,7 @@ def parts(
       isthmus parts vit-s
       isthmus parts --json
     """
+    from isthmus import listing as models
     from isthmus import parts as catalogue
     from isthmus.registry import miss
 
@@ -176,23 +177,24 @@ def parts(
     if not listing and not files:
         raise UnknownName(miss("part", name or "", _composable()))
     if as_json:
-        from isthmus import listing as full
-
         if "encoders" in files:
             about = files["encoders"]
-            own = {row.name: dataclasses.asdict(row) for row in full.encoders(found) if row.name in about}
+            own = {row.name: dataclasses.asdict(row) for row in models.encoders(found) if row.name in about}
             files["encoders"] = {key: {"about": about[key]} | row for key, row in own.items()}
         rows = [dataclasses.asdict(row) for row in listing]
         print(json.dumps({"parts": rows} | files, indent=1))
         return
     console = Console()
     if name:
-        for row in listing:
-            for field, value in dataclasses.asdict(row).items():
-                console.print(f"{field:>10}  {value}", highlight=False, soft_wrap=True, markup=False)
+        about = files.pop("encoders", {})
+        blocks: list[dict[str, Any]] = [dataclasses.asdict(row) for row in listing]
+        blocks += [models.all_of(row, about[row.name]) for row in models.encoders(found) if row.name in about]
+        for number, block in enumerate(blocks):
+            if number:
+                console.print()
+            for field, value in block.items():
+                console.print(f"{field:>12}  {value}", highlight=False, soft_wrap=True, markup=False)
     else:
-        from isthmus import listing as models
-
         models.show(found, console)
         table = Table("part", "kind", "licence", "here", "sha256", title="parts and data from packages, pinned")
         table.add_column("source", overflow="fold")

@@ -27,7 +27,7 @@ UNITS = {"image": "px", "video": "px", "points": "points", "series": "steps"}  #
 class Encoder:
     """An encoder: its default part, if it has one, and what it makes of one medium of the default size.
 
-    `features` says their number and how they lie; "-" where that is not known without its part.
+    `features` says their number and how they lie, or by which formula where these are the part's.
     """
 
     name: str
@@ -97,10 +97,29 @@ def count(parameters: int) -> str:
 def _measured(facts: Mapping[str, Any]) -> tuple[str, str]:
     """The features of a medium of the default size, and the sizes that there can be."""
     size, lies = f"{facts['SIZE']:,} {facts.get('UNIT') or UNITS[facts['KIND']]}", facts["FEATURES"]
-    if lies is None:
-        return "-", size
-    features = f"{math.prod(lies):,}" + (f" ({' x '.join(map(str, lies))})" if len(lies) > 1 else "")
+    if isinstance(lies, str):
+        features = lies
+    else:
+        features = f"{math.prod(lies):,}" + (f" ({' x '.join(map(str, lies))})" if len(lies) > 1 else "")
     return features, f"{size}; {facts['LEAST']:,} or more" if facts["LEAST"] else f"{size} only"
+
+
+def all_of(row: Encoder, about: str) -> dict[str, str]:
+    """What `isthmus parts NAME` says of an encoder, line by line."""
+    facts = {
+        "encoder": row.name,
+        "about": about,
+        "reads": row.kind,
+        "default part": row.part,
+        "licence": row.licence,
+        "parameters": f"{row.parameters:,}" if row.parameters else "-",
+        "features": row.features,
+        "size": row.sizes,
+        "source": row.source,
+        "here": "yes" if row.here else "no",
+        "note": row.note,
+    }
+    return {key: value for key, value in facts.items() if value}
 
 
 def show(found: Sequence[Listing], console: Console) -> None:

@@ -129,10 +129,10 @@ def test_headers_that_lie() -> None:
         (sound("AIFF")[:9000], "declares 32,008 bytes of sound"),
         (sound("FLAC")[:2500], "damaged|declares"),
         (sound("OGG", "VORBIS")[:2200], "damaged|declares"),
-        (sound("OGG", "OPUS")[:2000], "damaged|declares"),
+        (sound("OGG", "OPUS")[:2000], "cut off: its header declares"),
         (sound("MP3", seconds=4)[:3000], "damaged|declares"),
-        (film("mp4", None, "aac")[:9000], "damaged"),
-        (film("webm", None, "libopus", 400)[:9000], "declares .* seconds of sound and holds"),
+        (film("mp4", None, "aac")[:9000], "cut off: its header declares"),
+        (film("webm", None, "libopus", 400)[:9000], "cut off: its header declares"),
     ):
         with pytest.raises(BadMedia, match=says) as error:
             load(Audio(data))

@@ -46,6 +46,15 @@ def test_what_is_not_painted_is_white() -> None:
     assert picture.getpixel((150, 150)) == (255, 255, 255)
 
 
+def test_a_pdf_with_something_before_it() -> None:
+    for junk in (b"\n", b"HTTP/1.1 200 OK\r\n\r\n", b"\xef\xbb\xbf", b"x" * 1000):
+        picture, mine = load(Image(junk + page(), page=1)), load(Image(page(), page=1))
+        assert np.array_equal(np.asarray(picture), np.asarray(mine))
+    refused(b"x" * 1020 + page(), "not an image that can be read")
+    PIL.Image.new("RGB", (5, 4)).save(buffer := io.BytesIO(), "JPEG", comment=b"%PDF-1.4")
+    assert load(Image(buffer.getvalue())).size == (5, 4), "no picture is taken for a PDF"
+
+
 def test_large_pages_are_drawn_smaller() -> None:
     assert load(Image(pdf(box="0 0 14400 7200"))).size == (4096, 2048)
     assert load(Image(pdf(box="0 0 10 3"))).size == (20, 6)

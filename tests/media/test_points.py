@@ -91,6 +91,22 @@ def test_an_obj_of_several_materials_and_one_of_points() -> None:
     np.testing.assert_allclose(cloud.colours, [[1, 0, 0], [0, 0.5, 0]], atol=0.003)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        OBJ.replace(b" ", b"\t"),
+        OBJ.replace(b"v ", b"  v\t ").replace(b"f ", b"\tf "),
+        OBJ.replace(b"\n", b"\r\n"),
+        b"# who made it, and how\n" * 5000 + OBJ,
+    ],
+    ids=["tabs", "indented", "windows", "long comment"],
+)
+def test_objs_of_other_writers(other: bytes) -> None:
+    mine, cloud = load(Points(OBJ, count=50)), load(Points(other, count=50))
+    np.testing.assert_array_equal(cloud.xyz, mine.xyz)
+    np.testing.assert_array_equal(cloud.normals, mine.normals)
+
+
 def test_drawing_from_a_cloud() -> None:
     drawn = load(Points(npy(XYZ), count=20))
     assert len(np.unique(drawn.xyz, axis=0)) == 20
@@ -177,7 +193,9 @@ def test_other_headers_that_lie() -> None:
 def test_meshes_that_cannot_be_sampled() -> None:
     refused(b"v 0 0 0\n" * 3 + b"f 1 2 3\n", "a mesh whose faces have no area")
     refused(b"v 0 0 0\nv 1 0 0\nv 0 nan 0\nf 1 2 3\n", "point 2 is NaN|damaged")
-    refused(OBJ + b"f 1 2 77\n", "damaged")
+    refused(OBJ + b"f 1 2 77\n", "damaged, a face names vertex 77 of 4, counted from 1")
+    refused(OBJ + b"f 1/1 2/9 -78/3\n", "damaged, a face names vertex -78 of 4|damaged")
+    refused(ply(SQUARE, "ascii", [(0, 1, -1)]), "a face names vertex -1 of 4, counted from 0")
     refused(OBJ.replace(b"v 2 0 0", b"v 1e400 0 0"), "NaN or infinite|damaged")
 
 

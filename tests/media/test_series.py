@@ -48,6 +48,11 @@ def test_missing_values_and_quotes() -> None:
     check(data, [[NAN, NAN, 3, NAN], [1, 2, NAN, 4]], [0, 1, 2, 3], ["a", "b, c"])
 
 
+def test_a_comma_at_the_end_of_each_line() -> None:
+    check(b"time,x,y,\n0,1,2,\n1,3,4,\n", [[1, 3], [2, 4]], [0, 1], "xy")
+    check(b"time,x,\n0,1,2\n1,3,\n", [[1, 3], [2, NAN]], [0, 1], ["x", ""])
+
+
 def test_dates() -> None:
     for cells in (
         ["2026-01-01T00:00:00", "2026-01-01T00:00:00.500", "2026-01-01T00:01:00"],
@@ -56,6 +61,35 @@ def test_dates() -> None:
         data = "when,a\n" + "".join(f"{cell},{index}\n" for index, cell in enumerate(cells))
         check(data.encode(), [[0, 1, 2]], [0, 0.5, 60], "a", time="when")
     check(table({"time": DATES, "a": [0, 1, 2]}), [[0, 1, 2]], [0, 0.5, 60], "a")
+
+
+@pytest.mark.parametrize(("each", "unit"), [(1e3, "ms"), (1e6, "us"), (1e9, "ns")])
+def test_clocks_that_count_less_than_seconds(each: float, unit: str) -> None:
+    since_1970 = (1_700_000_000 + np.arange(150) / 50) * each
+    rows = "".join(f"{time:.0f},{index}\n" for index, time in enumerate(since_1970))
+    for data in (
+        f"timestamp,a\n{rows}".encode(),
+        f"timestamp,a\n{rows}".replace(",7\n", ",NA\n").encode(),  # read the slow way
+        table({"timestamp": since_1970.astype(np.int64), "a": np.arange(150)}),
+    ):
+        signal = load(Series(data))
+        assert signal.rate == pytest.approx(50, rel=1e-3)
+        assert signal.times[0] == pytest.approx(1.7e9, abs=1e-3)
+        assert signal.even(50).values.shape == (1, 150), "as many as were measured"
+    for name in (f"up_{unit}", f"up ({unit})", f"up [{unit}]"):
+        uptime = 5e13 + np.arange(3) * each / 50
+        check(table({name: uptime, "a": [1, 2, 3]}), [[1, 2, 3]], uptime / each, "a", time=name)
+    data = f"up_{unit},a\n2026-01-01,1\n2026-01-02,2\n".encode()
+    check(data, [[1, 2]], [0, 86_400], "a", time=f"up_{unit}")
+
+
+def test_times_that_are_no_seconds() -> None:
+    says = "'t': times up to 5e\\+13 are no seconds. Put the unit at the end of the column's name: t_ms, t_us or t_ns"
+    refused(b"t,a\n49999980000000,1\n50000000000000,2\n", says)
+    refused(b"t,a\n49999980000000,1\n50000000000000,\n", says)
+    refused(table({"t": [0, 50_000_000_000_000], "a": [1, 2]}), says)
+    refused(b"t,a\n0,1\n1700000000000,2\n", "times up to 1.7e\\+12 are no seconds")
+    check(b"t,a\n1700000000,1\n1700000001,2\n", [[1, 2]], [1.7e9, 1.7e9 + 1], "a")
 
 
 def test_a_table_without_names_or_times() -> None:

@@ -235,7 +235,7 @@ def test_llava_has_one_encoder(several: Callable[..., Built], tmp_path: Path, to
     [
         ({"size": 16}, r"dinov2 4 x 4 of 16 pixels, siglip 2 x 2 of 16 pixels\. For example size: \[16, 32\]"),
         ({"size": [16]}, "image: size: 1 for 2 encoders"),
-        ({"size": [16, 0]}, "image: size: 0, at least 1"),
+        ({"size": [16, 0]}, "image: size: 0, a whole number of at least 1"),
         ({"part": ["a", "b", "c"]}, "image: part: 3 for 2 encoders"),
         (
             {"encoder": "dinov2", "join": None, "size": [16, 16], "part": None},

@@ -208,6 +208,36 @@ def test_an_unreachable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert parts.get("hf://org/name@v1") == tmp_path
 
 
+def test_half_fetched_weights_are_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a stopped download leaves them."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--org--name" / "snapshots" / "v1"
+    folder.mkdir(parents=True)
+    shards = [f"model-0000{k}-of-00002.safetensors" for k in (1, 2)]
+
+    def here() -> bool:
+        return hub.cached("hf://org/name@v1") is not None
+
+    for name in ("config.json", shards[0]):
+        (folder / name).write_text("{}")
+    assert not here(), "one shard, and no index yet"
+    index = folder / "model.safetensors.index.json"
+    for broken in ("", "{}", "[]", '{"weight_map": {}}'):
+        index.write_text(broken)
+        assert not here()
+    index.write_text(json.dumps({"weight_map": {"a": shards[0], "b": shards[1], "c": shards[0]}}))
+    assert not here(), "one shard of two"
+    (folder / shards[1]).symlink_to(tmp_path / "nowhere")
+    assert not here(), "a link to nothing"
+    (folder / shards[1]).unlink()
+    (folder / shards[1]).write_bytes(b"")
+    assert here()
+    index.unlink()
+    assert not here(), "shards alone cannot be loaded"
+    (folder / "model.safetensors").write_bytes(b"")
+    assert here()
+
+
 def test_a_name_of_the_catalogue_is_a_hub_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 

@@ -25,7 +25,7 @@ ABOUT = "any PatchTST of transformers: features of patches of a series; trainabl
 KIND = "series"
 PART = "patchtst-etth1"
 SIZE = 512  # steps, as in the paper's PatchTST/64
-FEATURES = None
+FEATURES = "((steps - patch) // stride + 1) x channels"  # patch, stride and channels are the part's own
 LEAST = None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, overload
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 from isthmus.errors import BadMedia
 from isthmus.media.image import load_image
@@ -31,6 +33,7 @@ def load(medium: Medium) -> Decoded:
 
     Raises `BadMedia` for one that cannot be decoded within the caps; its message names the medium.
     """
+    check(medium)
     match medium:
         case Image():
             return load_image(medium.source, medium.page, medium.bands)
@@ -50,7 +53,29 @@ def load(medium: Medium) -> Decoded:
             from isthmus.media.series import load_series
 
             return load_series(medium)
-    raise BadMedia(f"a medium is an Image, Audio, Video, Points or Series, not {type(medium).__name__}")
+
+
+def check(medium: Medium) -> None:
+    """Raises `BadMedia` for a medium of which something is of another type than is declared."""
+    if not isinstance(medium, Medium):
+        raise BadMedia(f"a medium is an Image, Audio, Video, Points or Series, not {type(medium).__name__}")
+    name = f"{str(medium.source)[:200]}: " if isinstance(medium.source, str | Path) else ""
+    for key, value in vars(medium).items():
+        if key not in _TYPES or (value is None and key not in ("page", "seed")):
+            continue
+        kinds, what = _TYPES[key]
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise BadMedia(f"{name}{key}: {value!r}, {what} is needed")
+    if isinstance(medium, Image) and not all(isinstance(band, Integral) for band in medium.bands or ()):
+        raise BadMedia(f"{name}bands: {medium.bands!r}, one or three whole numbers are needed")
+
+
+_NUMBER, _WHOLE = (Real, "a number"), (Integral, "a whole number")
+_TYPES: dict[str, tuple[Any, str]] = {
+    "page": _WHOLE, "bands": ((tuple, list), "a tuple of one or three bands"), "start": _NUMBER, "end": _NUMBER,
+    "frames": _WHOLE, "fps": _NUMBER, "count": _WHOLE, "seed": _WHOLE, "time": (str, "the name of a column"),
+    "rate": _NUMBER,
+}  # fmt: skip
 
 
 def picture(medium: Medium) -> PIL.Image.Image:

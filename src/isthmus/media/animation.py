@@ -10,7 +10,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from isthmus.errors import BadMedia
-from isthmus.media import caps, sandbox
+from isthmus.media import caps, sandbox, whole
 from isthmus.media.forms import Times
 from isthmus.media.image import rgb
 from isthmus.media.video import check_size, choose
@@ -44,6 +44,8 @@ def decode(data: bytes, rgba: bool = False, **options: Any) -> dict[str, Any]:
     """
     how = Video(b"", **options)
     PIL.Image.MAX_IMAGE_PIXELS = caps.MAX_PIXELS
+    if data[:3] == b"GIF":
+        whole.check_gif(data)
     try:
         frames, times, clock = _frames(data, "RGBA" if rgba else "RGB")
     except PIL.Image.DecompressionBombError:  # from twice the cap on Pillow refuses before its size can be asked
@@ -60,7 +62,7 @@ def _frames(data: bytes, mode: str) -> tuple[npt.NDArray[np.uint8], Times, float
     with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as file:
         caps.check_pixels(*(size := file.size))
         count = int(getattr(file, "n_frames", 1))
-        check_size(count, file.height, file.width)
+        check_size(count, file.height, file.width, "All of its frames count: scale it down, or make it shorter")
         times, clock = np.empty(count), 0.0
         frames = np.empty((count, file.height, file.width, len(mode)), np.uint8)
         for index in range(count):

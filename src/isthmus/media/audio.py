@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.errors import BadMedia
-from isthmus.media import caps, sandbox
+from isthmus.media import caps, sandbox, whole
 from isthmus.media.forms import Floats, Sound
 from isthmus.types import Audio
 
@@ -45,6 +45,7 @@ def decode(data: bytes, start: float | None, end: float | None) -> dict[str, Any
     """`samples` float32 [T] and their `rate`; runs in a worker."""
     window = caps.window(start, end)
     if data[:4] in (b"fLaC", b"OggS") or data[:3] == b"ID3" or _is_mp3(data):
+        (whole.check_ogg if data[:4] == b"OggS" else whole.check_mp3)(data)
         samples, rate = _by_sndfile(data, *window)
     elif data[:4] in (b"RIFF", b"FORM") and data[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
         check_chunks(data)

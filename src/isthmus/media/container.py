@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.errors import BadMedia
-from isthmus.media import caps
+from isthmus.media import caps, whole
 from isthmus.media.forms import Floats
 
 if TYPE_CHECKING:
@@ -37,13 +37,14 @@ def demuxer(data: bytes) -> str | None:
 
 @contextmanager
 def opened(data: bytes, unknown: str) -> Iterator[InputContainer]:
-    """The container in the bytes. Raises `BadMedia` with the text `unknown` when it is of no known format."""
+    """The container in the bytes. Raises `BadMedia` for one cut off, and with `unknown` for one of no known format."""
     import av
     import av.logging
 
     av.logging.set_level(None)
     if (format := demuxer(data)) is None:
         raise BadMedia(unknown)
+    {"mov": whole.check_boxes, "matroska": whole.check_matroska, "avi": whole.check_riff}[format](data)
     options = {"protocol_whitelist": "none", "format_whitelist": "mov,matroska,webm,avi", "enable_drefs": "0"}
     if format != "mov":
         del options["enable_drefs"]

@@ -32,7 +32,7 @@ def load_image(
     if isinstance(source, PIL.Image.Image):
         return rgb(source)
     data, name = read(source, "an image is a path, bytes or a drawing function")
-    is_pdf, is_tiff = data.startswith(b"%PDF-"), data.startswith(TIFF)
+    is_pdf, is_tiff = _is_pdf(data), data.startswith(TIFF)
     if (page and not is_pdf) or (bands is not None and not is_tiff):
         raise BadMedia(f"{name}: only a PDF has pages to choose from, and only a TIFF bands")
     if is_pdf:
@@ -44,6 +44,12 @@ def load_image(
 
         return raster.picture(data, name, bands)
     return _still(data, name, rgb, room)
+
+
+def _is_pdf(data: bytes) -> bool:
+    """Whether a PDF begins within the first 1,024 bytes, as readers allow, and no picture before it."""
+    pictures = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", *TIFF)
+    return data.startswith(b"%PDF-") or (b"%PDF-" in data[:1024] and not data.startswith(pictures))
 
 
 def load_rgba(source: object) -> PIL.Image.Image:

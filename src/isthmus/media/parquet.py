@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from isthmus.errors import BadMedia
 from isthmus.media import caps
-from isthmus.media.series import time_column
+from isthmus.media.series import in_seconds, time_column
 
 ROWS = 65_536  # read at once
 
@@ -55,7 +55,10 @@ def decode(data: bytes, time: str | None) -> dict[str, Any]:
             f"its footer declares {file.metadata.num_rows:,} rows and the file holds {rows if blocks else 0:,}"
         )
     found: dict[str, Any] = {"values": np.concatenate(blocks, axis=1), "names": channels}
-    return found | ({"times": np.concatenate(times)} if where is not None else {})
+    if where is None:
+        return found
+    dated = pa.types.is_timestamp(fields[where].type)
+    return found | {"times": np.concatenate(times) if dated else in_seconds(np.concatenate(times), names[where])}
 
 
 def _floats(column: Any, dtype: Any) -> npt.NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.errors import BadMedia
-from isthmus.media import caps
+from isthmus.media import caps, whole
 
 DOTS = 144 / 72  # pixels a point: 1190 x 1684 for A4
 LONGEST = 4096  # pixels of a side; larger pages are drawn smaller
@@ -14,6 +14,7 @@ LONGEST = 4096  # pixels of a side; larger pages are drawn smaller
 def decode(data: bytes, page: int) -> dict[str, Any]:
     """`pixels` uint8 [H, W, 3] on white; runs in a worker. Raises `BadMedia` for a page that is not there."""
     pdfium = caps.need("pypdfium2", "a PDF")
+    whole.check_pdf(data)
     try:
         document = pdfium.PdfDocument(data)
     except pdfium.PdfiumError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from typing import Any
 
@@ -86,14 +87,29 @@ def decode(data: bytes, count: int, seed: int) -> dict[str, Any]:
             if (held := len(found.get(what, ()))) < declared.get(name, 0):
                 raise BadMedia(f"its header declares {declared[name]:,} {what} and the file holds {held:,}")
         return _trimesh([found], count, seed)
-    if b"\0" in data[:4096] or not any(line.startswith(b"v ") for line in data[:65536].splitlines()):
+    return _obj(data, count, seed)
+
+
+def _obj(data: bytes, count: int, seed: int) -> dict[str, Any]:
+    if b"\0" in data[:4096]:
         raise BadMedia(UNKNOWN)
-    caps.check_points(data.count(b"\nv ") + data.startswith(b"v "), "vertices")
+    data = re.sub(rb"^[ \t]*(vn|vt|[vf])[ \t]+", rb"\1 ", data.replace(b"\r\n", b"\n"), flags=re.MULTILINE)
+    vertices = data.count(b"\nv ") + data.startswith(b"v ")
+    if not vertices:
+        raise BadMedia(UNKNOWN)
+    caps.check_points(vertices, "vertices")
     caps.check_points(data.count(b"\nf ") + 1, "faces")
     caps.need("trimesh", "an OBJ")
     from trimesh.exchange.obj import load_obj
 
-    found = load_obj(io.BytesIO(data), skip_materials=True)
+    try:
+        found = load_obj(io.BytesIO(data), skip_materials=True)
+    except IndexError:
+        corners = b" ".join(re.findall(rb"^f (.*)", data, re.MULTILINE)).split()
+        numbers = [int(number) for corner in corners if (number := corner.split(b"/")[0]).lstrip(b"-").isdigit()]
+        if wrong := [number for number in numbers if not 0 < abs(number) <= vertices]:
+            raise BadMedia(f"damaged, a face names vertex {wrong[0]:,} of {vertices:,}, counted from 1") from None
+        raise
     return _trimesh(list(found.get("geometry", {"": found}).values()), count, seed)
 
 
@@ -134,7 +150,8 @@ def _trimesh(parts: list[dict[str, Any]], count: int, seed: int) -> dict[str, An
         if not len(faces):
             continue
         if faces.min() < 0 or faces.max() >= len(part["vertices"]):
-            raise BadMedia(f"a face names vertex {faces.max():,} of {len(part['vertices']):,}")
+            wrong = faces.min() if faces.min() < 0 else faces.max()
+            raise BadMedia(f"a face names vertex {wrong:,} of {len(part['vertices']):,}, counted from 0")
         colours = part.get("vertex_colors")
         meshes.append(
             trimesh.Trimesh(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from isthmus.errors import BadMedia
-from isthmus.media import caps, sandbox
+from isthmus.media import caps, sandbox, whole
 
 NODATA = 42113  # GDAL's tag for the value that stands for nothing
 CUT = (2, 98)  # percentiles that become black and white, as in QGIS
@@ -78,12 +78,15 @@ def decode(data: bytes, bands: list[int] | None) -> dict[str, Any]:
         for part in pages if each == 1 else [page]:
             if (declared := math.prod(part.chunked)) > (held := len(part.dataoffsets)):
                 raise BadMedia(f"its header declares {declared:,} strips or tiles and the file holds {held:,}")
+            if part.compression != 1:  # of plain values decoders see it, and the count of the last may be too large
+                ends = (at + size for at, size in zip(part.dataoffsets, part.databytecounts, strict=True))
+                whole.check_size(max(ends, default=0), len(data))
         try:
             if each == 1:
                 values = np.stack([pages[band].asarray(maxworkers=1) for band in chosen])
             else:
-                whole = page.asarray(maxworkers=1)
-                values = whole[chosen] if page.planarconfig == 2 else np.moveaxis(whole[..., chosen], -1, 0)
+                every = page.asarray(maxworkers=1)
+                values = every[chosen] if page.planarconfig == 2 else np.moveaxis(every[..., chosen], -1, 0)
         except ValueError as error:
             if "imagecodecs" in str(error):
                 raise BadMedia("its compression needs imagecodecs: pip install 'isthmus[media]'") from None

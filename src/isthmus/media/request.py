@@ -24,6 +24,7 @@ class Request:
 
         A picture that says its size in its header is refused before it is decoded; any other, and a video, after.
         """
+        media.check(medium)
         if isinstance(medium, Image):
             found: Decoded = media.load_image(medium.source, medium.page, medium.bands, self.room)
         else:

@@ -7,6 +7,7 @@ import datetime
 import io
 import itertools
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -21,14 +22,18 @@ from isthmus.types import Series
 
 FORMATS = ("CSV", "Parquet", "NPY")
 TIMES = ("time", "times", "timestamp", "datetime", "date", "t", "seconds", "time_s", "time [s]", "time (s)")
+UNITS = {"ms": 1e3, "us": 1e6, "µs": 1e6, "μs": 1e6, "ns": 1e9}  # of a second
+EPOCH = (1e9, 3e9)  # seconds since 1970: from 2001 to 2065
+NO_SECONDS = 1e11  # 3,170 years: nothing was measured for as long
 MISSING = ("", "nan", "na", "n/a", "null", "none", "-")
 
 
 def load_series(medium: Series) -> Signal:
     """The channels of a table (a column each) or of an array [C, T], with their times in seconds.
 
-    Times are numbers of seconds, or dates, which are counted from the first. Where there is no column of them, the
-    rows stand at `medium.rate` a second (by default 1). Empty cells, `NA` and `NaN` are missing values.
+    Times are numbers of seconds (of other units, see `in_seconds`), or dates, which are counted from the first. Where
+    there is no column of them, the rows stand at `medium.rate` a second (by default 1). Empty cells, `NA` and `NaN` are
+    missing values.
 
     Raises `BadMedia` when the file is missing, not one of `FORMATS`, damaged, or over `caps.MAX_CHANNELS` and
     `caps.MAX_VALUES` (declared, and again when it is read); and for a cell that is no number, by its line and column.
@@ -102,10 +107,37 @@ def of_csv(data: bytes, medium: Series) -> Signal:
     table = _plain(text, delimiter, first_line if named else 0, len(names), where)
     if table is None:
         table = _table(rows if named else itertools.chain([(first_line, head)], rows), names, where)
+    elif where is not None:
+        table[:, where] = in_seconds(table[:, where], names[where])
     times = None if where is None else table[:, where]
     values = table if where is None else np.delete(table, where, axis=1)
+    if len(channels) > 1 and named and not channels[-1] and np.isnan(values[:, -1]).all():  # a comma ends each line
+        channels, values = channels[:-1], values[:, :-1]
     caps.check_values(len(channels), len(table))
     return _signal(values.T, times, tuple(channels), medium)
+
+
+def in_seconds(times: npt.NDArray[np.float64], name: str) -> npt.NDArray[np.float64]:
+    """A column's times in seconds: as they are, or by the unit at its name's end, or of clocks that count from 1970.
+
+    Raises `BadMedia` for times that are too late to be seconds where neither tells the unit.
+
+    >>> in_seconds(np.array([1.7e12, 1.7e12 + 500]), "timestamp") - 1.7e9
+    array([0. , 0.5])
+    >>> in_seconds(np.array([0.0, 20.0]), "t_ms")
+    array([0.  , 0.02])
+    """
+    if unit := re.search(r"[\s_.([](ms|us|µs|μs|ns)[)\]]?$", name):
+        return times / UNITS[unit[1]]
+    if not (np.abs(times) > NO_SECONDS).any():
+        return times
+    for each in (1e3, 1e6, 1e9):
+        if ((times >= EPOCH[0] * each) & (times <= EPOCH[1] * each)).all():
+            return times / each
+    raise BadMedia(
+        f"{name!r}: times up to {np.abs(times).max():g} are no seconds. Put the unit at the end of the column's name: "
+        f'{name}_ms, {name}_us or {name}_ns, and ask for it: time="{name}_ns"'
+    )
 
 
 def _plain(text: str, delimiter: str, skipped: int, width: int, where: int | None) -> npt.NDArray[np.float64] | None:
@@ -155,6 +187,8 @@ def _table(rows: Iterator[tuple[int, list[str]]], names: list[str], where: int |
         raise BadMedia(f"line {lines[row]:,}: {names[column]!r} is {table[row, column]:g}, which float32 cannot hold")
     if where is not None and len(late := np.flatnonzero(np.diff(table[:, where]) < 0)):
         raise BadMedia(f"line {lines[late[0] + 1]:,}: its time lies before that of the line above. Sort the rows")
+    if where is not None and start is None:
+        table[:, where] = in_seconds(table[:, where], names[where])
     return table
 
 

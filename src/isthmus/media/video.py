@@ -71,13 +71,13 @@ def _part(clip: Clip, medium: Video) -> Clip:
     return Clip(clip.frames[chosen], times[chosen] - first, sound)
 
 
-def check_size(frames: int, height: int, width: int) -> None:
+def check_size(frames: int, height: int, width: int, mend: str = "Ask for fewer frames, or scale it down") -> None:
     """Raises `BadMedia` for frames that are too large, each or together."""
     caps.check_pixels(width, height)
     if frames * width * height > caps.MAX_VIDEO_PIXELS:
         raise BadMedia(
             f"{frames} frames of {width} x {height} are {frames * width * height:,} pixels; at most "
-            f"{caps.MAX_VIDEO_PIXELS:,} are decoded. Ask for fewer frames, or scale it down"
+            f"{caps.MAX_VIDEO_PIXELS:,} are decoded. {mend}"
         )
 
 

@@ -67,6 +67,9 @@ def compose(
         BadRecipe: for options that do not fit, or an LLM that cannot be joined.
     """
     wanted = {"image": image, "audio": audio, "video": video, "points": points, "series": series}
+    for key, name in (("llm", llm), ("frame", frame)):
+        if not isinstance(name, str) and (key, name) != ("frame", None):
+            raise BadRecipe(f"{key}: {name!r}, a name is needed, as a text")
     if frame is not None:
         frames.named(frame)  # a wrong name is an error before anything is fetched
     chosen = {kind: choose(kind, how) for kind, how in wanted.items() if how is not None}

@@ -51,13 +51,11 @@ def choose(kind: str, how: Sense) -> Chosen:
 
     Raises `UnknownName` for an encoder or connector that does not exist, `BadChoice` for what does not fit.
     """
-    asked = zip(("encoder", "connector"), how, strict=True) if isinstance(how, tuple) else how.items()
-    given: dict[str, Any] = {key: value for key, value in asked if value is not None}
-    for key in ("encoder", "connector"):
-        if key not in given:
-            example = EXAMPLES[kind]
-            raise BadChoice(kind, key, f"no {key} is named. For example: {{encoder: {example}, connector: mlp}}")
+    given = _asked(kind, how)
     own_channels: dict[str, Any] = {"channels": given.pop("channels")} if "channels" in given else {}
+    for value in own_channels.values():
+        if not _whole(value) or value < 1:
+            raise BadChoice(kind, "channels", f"channels: {value!r}, a whole number of at least 1 is needed")
     parts, encoder, framed = _encoder(kind, given)
     new = None
     if NEW in parts.values():
@@ -67,15 +65,15 @@ def choose(kind: str, how: Sense) -> Chosen:
         raise BadChoice(kind, "channels", what)
     if framed:
         encoder["frames"] = frames = given.pop("frames", encoding.FRAMES)
-        if not isinstance(frames, int) or not 1 <= frames <= caps.MAX_FRAMES:
+        if not _whole(frames) or not 1 <= frames <= caps.MAX_FRAMES:
             raise BadChoice(kind, "frames", f"frames: {frames!r}, a number from 1 to {caps.MAX_FRAMES} is needed")
     if "rate" in given and kind == "series":
         encoder["rate"] = rate = given.pop("rate")
-        if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 < rate < math.inf:
             raise BadChoice(kind, "rate", f"rate: {rate!r}, steps a second are wanted: a number above 0")
     if "tiles" in given and kind == "image":
         encoder["tiles"] = tiles = given.pop("tiles")
-        if not isinstance(tiles, int) or tiles < 2:
+        if not _whole(tiles) or tiles < 2:
             raise BadChoice(kind, "tiles", f"tiles: {tiles!r}, a number of at least 2 is needed; leave it out for none")
     options = {key: value for key, value in given.items() if key != "connector"}
     known, own = list(connector_options(given["connector"])), ["part", "size"]
@@ -92,6 +90,28 @@ def choose(kind: str, how: Sense) -> Chosen:
     for key, what in problems(given["connector"], build, SIZES, options):
         raise BadChoice(kind, key, what)
     return Chosen(parts, encoder, {"name": given["connector"], **options}, new)
+
+
+def _asked(kind: str, how: Any) -> dict[str, Any]:
+    """What is asked, by key, of which an encoder and a connector are named; None is as good as nothing."""
+    example = f"For example: {{encoder: {EXAMPLES[kind]}, connector: mlp}}"
+    if isinstance(how, tuple) and len(how) == 2:
+        how = dict(zip(("encoder", "connector"), how, strict=True))
+    if not isinstance(how, Mapping):
+        what = f"{how!r}, a pair (encoder, connector) or a mapping with these is needed. {example}"
+        raise BadChoice(kind, "encoder", what)
+    given = {str(key): value for key, value in how.items() if value is not None}
+    for key in ("encoder", "connector"):
+        if key not in given:
+            raise BadChoice(kind, key, f"no {key} is named. {example}")
+        several = key == "encoder" and isinstance(given[key], list | tuple)
+        if not all(isinstance(name, str) for name in (given[key] if several else [given[key]])):
+            raise BadChoice(kind, key, f"{key}: {given[key]!r}, a name is needed. {example}")
+    return given
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _encoder(kind: str, given: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any], bool]:
@@ -128,8 +148,10 @@ def _encoder(kind: str, given: dict[str, Any]) -> tuple[dict[str, str], dict[str
         if part == NEW and not hasattr(file, "fresh"):
             what = f"the encoder {one} is not trained from nothing here. Name a folder or hub part"
             raise BadChoice(kind, "part", what)
-        if size < 1:
-            raise BadChoice(kind, "size", f"size: {size}, at least 1 is needed")
+        if not isinstance(part, str):
+            raise BadChoice(kind, "part", f"part: {part!r}, the name of a part or a folder is needed, as a text")
+        if not _whole(size) or size < 1:
+            raise BadChoice(kind, "size", f"size: {size!r}, a whole number of at least 1 is needed")
     encoder: dict[str, Any] = {"name": each if several else name, "size": sizes if several else sizes[0]}
     if several:
         encoder["join"] = given.pop("join", JOINS[0])

@@ -22,13 +22,18 @@ def named(medium: Any) -> Iterator[None]:
     try:
         yield
     except BadMedia as error:
-        source = getattr(medium, "source", medium)
-        name = str(source)[:200] if isinstance(source, str | Path) else ""
-        if isinstance(source, bytes):
-            name = f"<{len(source):,} bytes>"
+        name = name_of(medium)
         if str(error).startswith(name):
             raise
         raise BadMedia(f"{name}: {error}") from None
+
+
+def name_of(medium: Any) -> str:
+    """What an error calls a medium: its path, or how many bytes it is; empty for one that is made here."""
+    source = getattr(medium, "source", medium)
+    if isinstance(source, bytes):
+        return f"<{len(source):,} bytes>"
+    return str(source)[:200] if isinstance(source, str | Path) else ""
 
 
 def pieces(medium: Any, facts: Mapping[str, Any], reader: Any, load: Load) -> list[Any]:

@@ -32,10 +32,17 @@ ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A medium that need not be decoded again: its `pieces` are what `IsthmusProcessor.arrays` gave."""
+    """A medium that need not be decoded again: its `pieces` are what `IsthmusProcessor.arrays` gave.
+
+    `name` is that of its file, if it has one, `slots` are those that `IsthmusProcessor.prepare` says it takes, and
+    `pixels` are what it took of a request's.
+    """
 
     kind: str
     pieces: list[Any]
+    name: str = ""
+    slots: Sequence[tuple[str, int]] = ()
+    pixels: int = 0
 
 
 class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from isthmus.errors import PartUnavailable
 
 SCHEME = "hf://"
+INDEX = "model.safetensors.index.json"  # of sharded weights: tensor -> file
+_SHARD = re.compile(r"-\d+-of-\d+\.safetensors$")
 _FORM = re.compile(r"hf://(?P<repo>[\w.-]+(?:/[\w.-]+)?)@(?P<revision>[\w./-]+)")
 
 # Weights as safetensors, configuration and tokenizer: never a pickle, never code.
@@ -47,7 +50,7 @@ def snapshot(source: str) -> Path:
 
 
 def cached(source: str) -> Path | None:
-    """The folder of a repository whose configuration and weights are on this machine; None without. Asks no hub.
+    """The folder of a repository whose configuration and all weights are on this machine; else None. Asks no hub.
 
     It reads the cache as the hub's client documents it, since importing that takes longer than a listing should.
     """
@@ -59,4 +62,17 @@ def cached(source: str) -> Path | None:
     reference = repository / "refs" / match["revision"]
     commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else match["revision"]
     folder = repository / "snapshots" / commit
-    return folder if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")) else None
+    return folder if (folder / "config.json").is_file() and _whole(folder) else None
+
+
+def _whole(folder: Path) -> bool:
+    """Whether the weights of a folder are all there: one file, or every shard that the index names."""
+    if (folder / "model.safetensors").is_file():  # which is what transformers looks for first
+        return True
+    try:
+        shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    except FileNotFoundError:
+        return any(path.is_file() and not _SHARD.search(path.name) for path in folder.glob("*.safetensors"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # cut off: nothing can be loaded by it
+        return False
+    return bool(shards) and all((folder / str(shard)).is_file() for shard in shards)
