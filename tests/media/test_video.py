@@ -168,7 +168,7 @@ def test_clips_that_are_made() -> None:
     [
         ({"frames": 0}, "0 frames; 1 to 64"),
         ({"frames": 65}, "65 frames; 1 to 64"),
-        ({"frames": 2.5}, "2.5 frames"),
+        ({"frames": 2.5}, "frames: 2.5, a whole number"),
         ({"sampling": "all"}, "one of uniform, fps, keyframes, not 'all'"),
         ({"sampling": "fps"}, "fps says how many"),
         ({"fps": 1.0}, "only then"),
