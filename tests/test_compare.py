@@ -192,7 +192,7 @@ def test_more_connectors_and_seeds_see_the_same_in_the_same_order(
 
     def noted(mixture: Mixture, *arguments: Any) -> Any:
         samples, seen = batch(mixture, *arguments)
-        features = seen.store["image"].double().sum().item()
+        features = seen.features("image")[0].double().sum().item()
         list(shown.values())[-1].append(([(it.id, [turn.question for turn in it.turns]) for it in samples], features))
         return samples, seen
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Annotated, Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from pydantic import Field
 
 from isthmus.data import containers
@@ -45,8 +46,8 @@ class Index(Sequence[Sample]):
     def __init__(self, folder: Path) -> None:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         self.folder, self.bad, self.digest = folder, int(facts["bad"]), str(facts["digest"])
-        self.offsets = np.load(folder / "offsets.npy", mmap_mode="r")
-        self.lengths = np.load(folder / "lengths.npy", mmap_mode="r")
+        self.offsets = open_memmap(folder / "offsets.npy", "r")
+        self.lengths = open_memmap(folder / "lengths.npy", "r")
         self._lines = mapped(folder / "samples.jsonl")
 
     def __len__(self) -> int:
