@@ -28,7 +28,8 @@ from pydantic import Field
 
 from isthmus.data import containers
 from isthmus.data.containers import Found, _hugging_face
-from isthmus.data.schema import ASK, Reading
+from isthmus.data.folder import QUESTION
+from isthmus.data.schema import Reading
 from isthmus.errors import BadData, BadMedia
 from isthmus.parts import cache
 from isthmus.parts.mapped import mapped
@@ -37,6 +38,7 @@ from isthmus.types import KINDS, Medium, Sample, Slice, Turn
 VERSION = 1  # of what an index holds
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 TURN = 16  # characters of a short turn: what `Index.lengths` counts in
+TOLERATE = 0.01  # the share of rows, or of samples whose media are decoded, that may be bad
 SHOWN = 3  # bad rows that an error quotes
 
 
@@ -138,11 +140,11 @@ def load(
     seed: int = 0,
     *,
     media: str | None = None,
-    ask: str = ASK,
+    ask: str = QUESTION,
     chained: bool | None = None,
     columns: dict[str, str] | None = None,
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-    tolerate: Annotated[float, Field(ge=0, lt=1)] = 0.01,
+    tolerate: Annotated[float, Field(ge=0, lt=1)] = TOLERATE,
     config: str | None = None,
 ) -> Index | Chosen:
     """The samples of the files that `name` means, or of `hf:NAME`; read through when they are first asked for.

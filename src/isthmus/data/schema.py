@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isthmus.data.folder import KIND_OF, inside
+from isthmus.data.folder import KIND_OF, QUESTION, inside
 from isthmus.errors import BadData
 from isthmus.types import KINDS, Sample, Slice, Turn
 
-ASK = "What is this?"
 MARK = re.compile(rf"[ \t]*\n?<({'|'.join(KINDS)})>\n?[ \t]*")
 ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 CAPTIONS = ("text", "caption", "txt", "captions")
@@ -42,7 +41,7 @@ class Reading:
     """How rows are read: the folder that their paths lie in, what captions answer, whether turns see earlier ones."""
 
     media: Path
-    ask: str = ASK
+    ask: str = QUESTION
     chained: bool | None = None
     columns: Mapping[str, str] | None = None  # a column's usual name -> its name here
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from isthmus.data.features import BATCH
-from isthmus.data.index import Chosen, Index
+from isthmus.data.index import TOLERATE, Chosen, Index
 from isthmus.data.seen import Seen, spread
 from isthmus.data.shards import Rows
 from isthmus.data.sources import load_split
@@ -156,9 +156,6 @@ class Joined(Sequence[Sample]):
 
 def _sets(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
     return samples.sets if isinstance(samples, Joined) else [samples]
-
-
-TOLERATE = 0.01  # of the samples of files, the share whose media may be bad
 
 
 def without(samples: Sequence[Sample], mixes: list[Mix], bad: Mapping[int, str]) -> tuple[Sequence[Sample], list[Mix]]:

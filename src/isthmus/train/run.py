@@ -116,11 +116,11 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
 
 
 def quarantine(folder: Path, stage: Stage, bad: Sequence[str], console: Console) -> None:
-    """Write down which samples a stage leaves out, and why."""
-    path = folder / "quarantine.jsonl"
+    """Write down which samples a stage leaves out, and why; a later sitting finds the same and writes them anew."""
     if bad:
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps({"stage": stage.name, "reason": reason}) + "\n" for reason in bad)
+        path = folder / "quarantine" / f"{stage.name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps({"reason": reason}) + "\n" for reason in bad), encoding="utf-8")
         console.print(f"{len(bad):,} samples are left out, with their reasons in {path}", markup=False)
 
 

@@ -10,7 +10,6 @@ from isthmus.data.containers import Found
 from isthmus.errors import BadData
 
 ENDINGS = (".csv", ".tsv")
-ABOUT = "a table with a line of column names; a quoted text may have several lines"
 
 
 def rows(path: Path) -> Iterator[Found]:

@@ -9,7 +9,6 @@ from isthmus.data.containers import Found
 from isthmus.errors import BadData
 
 ENDINGS = (".json",)
-ABOUT = "a JSON array of objects, read one by one"
 
 
 def rows(path: Path) -> Iterator[Found]:

@@ -10,7 +10,6 @@ from isthmus.data.containers import Found
 from isthmus.errors import BadData
 
 ENDINGS = (".jsonl", ".ndjson")
-ABOUT = "one JSON object a line"
 LONGEST = 20_000_000  # bytes of a line
 
 

@@ -9,7 +9,6 @@ from isthmus.data.containers import Found
 from isthmus.errors import BadData
 
 ENDINGS = (".parquet",)
-ABOUT = "a table with media in it, as bytes or {bytes, path}"
 BATCH = 64  # rows read at once; each may hold several pictures
 
 

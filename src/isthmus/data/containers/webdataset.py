@@ -18,7 +18,6 @@ from isthmus.errors import BadData
 from isthmus.types import Slice
 
 ENDINGS = (".tar",)
-ABOUT = "tar shards; members of one base name are one sample"
 TEXTS = ("txt", "text", "caption", "json", "cls", "id")
 LONGEST = 20_000_000  # bytes of a text
 
