@@ -19,7 +19,7 @@ from isthmus.connectors.mlp import Connector
 from isthmus.data.packing import Row, Template, pack
 from isthmus.media import load
 from isthmus.train.recipe import Lora, Stage
-from isthmus.train.run import Run
+from isthmus.train.setup import Run
 from isthmus.types import IGNORE_INDEX, Sample
 
 IMAGE = "<repo_name>"  # a token that no text here has: Llava looks its placeholder up, so it must be in the vocabulary

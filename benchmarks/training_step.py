@@ -39,11 +39,12 @@ from torch import Tensor
 
 from isthmus.data.packing import collate, pack
 from isthmus.data.seen import Seen
+from isthmus.train.features import encode, features
 from isthmus.train.loop import rate, run_stage
 from isthmus.train.mixture import Mixture, stage_samples
 from isthmus.train.order import Order
 from isthmus.train.recipe import Lora, Recipe, Stage, load_recipe
-from isthmus.train.run import Run, composed, encode, features, group, objective
+from isthmus.train.setup import Run, composed, group, objective
 from isthmus.types import IGNORE_INDEX, Sample
 
 RESULT = Path(__file__).parent / "results" / "training_step.json"

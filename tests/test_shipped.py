@@ -14,7 +14,7 @@ from isthmus.evaluate.run import ask_all
 from isthmus.evaluate.scoring import table
 from isthmus.parts import cache
 from isthmus.train.recipe import load_recipe
-from isthmus.train.run import Run
+from isthmus.train.setup import Run
 
 FOLDER = isthmus.model_folder("default")
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")

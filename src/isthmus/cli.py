@@ -322,7 +322,7 @@ def evaluate(
     """
     from isthmus import demo as whole
     from isthmus.evaluate.report import print_table
-    from isthmus.train.run import Run
+    from isthmus.train.setup import Run
 
     if as_json:
         import rich

@@ -34,9 +34,10 @@ from isthmus.evaluate.scoring import Answer
 from isthmus.options import problems
 from isthmus.registry import find, miss, names
 from isthmus.train.cost import Cost, cost
+from isthmus.train.features import features
 from isthmus.train.mixture import check_benchmarks, stage_samples
 from isthmus.train.recipe import CONNECTORS, Bridge, Recipe
-from isthmus.train.run import composed, features, learning
+from isthmus.train.setup import composed, learning
 
 REFERENCE = "mlp"  # where it is among those compared; else the first
 COMMON = ("tokens",)  # options that mean the same for every connector

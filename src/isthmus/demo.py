@@ -23,7 +23,8 @@ from isthmus.evaluate.scoring import Answer, Row, about, table
 from isthmus.media import picture
 from isthmus.registry import miss
 from isthmus.train.recipe import Check, Recipe, leaks, load_recipe
-from isthmus.train.run import Run, train
+from isthmus.train.run import train
+from isthmus.train.setup import Run
 from isthmus.types import Sample
 
 PICTURES = 48  # on the report's page

@@ -16,9 +16,10 @@ from isthmus.data.seen import Seen
 from isthmus.errors import BadRecipe
 from isthmus.evaluate.run import answer_batch, ask, ask_all
 from isthmus.model import compose, unfreeze
+from isthmus.train.features import features
 from isthmus.train.objectives import next_token
 from isthmus.train.recipe import Check
-from isthmus.train.run import Run, features
+from isthmus.train.setup import Run
 from isthmus.types import Image, Sample, Turn
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white")

@@ -20,7 +20,8 @@ from isthmus.model.build import unfreeze
 from isthmus.model.encoding import grid, width
 from isthmus.model.lora import merge_lora
 from isthmus.registry import names
-from isthmus.train.run import Run, fingerprint
+from isthmus.train.features import fingerprint
+from isthmus.train.setup import Run
 from isthmus.types import Message, Video
 
 WIDTHS = [24, 40]

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from isthmus.errors import BadData
 from isthmus.model import compose
+from isthmus.train.features import features
 from isthmus.train.objectives.contrast import Objective
-from isthmus.train.run import Run, features
+from isthmus.train.setup import Run
 from isthmus.types import Image, Sample, Turn
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white")

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from isthmus.encoders.point_transformer import PointTransformerConfig, PointTransformerModel
-from isthmus.train import run
+from isthmus.train import features, run, setup
 from isthmus.train.mixture import stage_samples
 from isthmus.train.objectives.next_token import Objective
 from isthmus.train.recipe import Recipe, load_recipe
@@ -39,7 +39,7 @@ def test_the_loss_falls_more_than_with_the_media_of_others(name: str, tmp_path: 
     recipe.stages = [*(stage for stage in recipe.stages if stage.name in steps), recipe.stages[-1]]
     plan = tiny(recipe, tmp_path)
     samples, _ = stage_samples(plan.stages[0], plan.seed)
-    before = losses(run.composed(plan), samples)
+    before = losses(setup.composed(plan), samples)
     after = losses(run.train(plan, tmp_path / "run", console=QUIET), samples)
     own, swapped = (was - now for was, now in zip(before, after, strict=True))
     assert own > swapped + 0.05, (
@@ -73,10 +73,10 @@ def tiny(plan: Recipe, folder: Path) -> Recipe:
 
 
 @torch.no_grad()
-def losses(trained: run.Run, samples: list[Sample]) -> tuple[float, float]:
+def losses(trained: setup.Run, samples: list[Sample]) -> tuple[float, float]:
     """The loss on samples with their own media, and with those of one that has other answers."""
     trained.model.eval()
-    seen = run.features(trained, samples)
+    seen = features.features(trained, samples)
     goal = Objective(trained.model, trained.processor, samples, lambda count: seen)
     other = [next(j for j, one in enumerate(samples) if one.turns[0].answer != s.turns[0].answer) for s in samples]
     places = range(0, len(samples), 3)

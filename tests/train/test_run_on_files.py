@@ -17,7 +17,7 @@ from rich.console import Console
 from isthmus.data.packing import alone, collate, pack
 from isthmus.data.sources import load_split
 from isthmus.errors import BadCheckpoint, BadData, BadMedia, BadRecipe, Interrupted
-from isthmus.train import run
+from isthmus.train import features, run, setup
 from isthmus.train.mixture import read_data
 from isthmus.train.objectives import next_token
 from isthmus.train.recipe import Recipe, load_recipe
@@ -72,11 +72,11 @@ def test_it_learns_from_conversations(family: str, here: Path) -> None:
 def test_a_conversation_in_one_row_is_its_turns_one_by_one(here: Path) -> None:
     """The same loss and gradients, whether turns share a row or each has its own behind those before it."""
     recipe = plan(here)
-    whole = run.composed(recipe)
+    whole = setup.composed(recipe)
     some = read_data(recipe)[0][0][:3]
-    weights = run.part(whole.model, "image.connector").requires_grad_(True)
-    goal = run.objective(whole, recipe.stages[0], some, lambda count: run.encode(whole, some))
-    loss, _ = goal(some, run.encode(whole, some))
+    weights = setup.part(whole.model, "image.connector").requires_grad_(True)
+    goal = setup.objective(whole, recipe.stages[0], some, lambda count: features.encode(whole, some))
+    loss, _ = goal(some, features.encode(whole, some))
     loss.backward()
     together = [weight.grad.clone() for weight in weights.parameters()]
     whole.model.zero_grad()
@@ -84,7 +84,7 @@ def test_a_conversation_in_one_row_is_its_turns_one_by_one(here: Path) -> None:
     losses, counts = [], []
     for one in apart:
         row = run_row(whole, one)
-        own = whole.model(use_cache=False, **row[0], **run.encode(whole, [one]).inputs()).loss
+        own = whole.model(use_cache=False, **row[0], **features.encode(whole, [one]).inputs()).loss
         losses.append(own * row[1])
         counts.append(row[1])
     total = torch.stack(losses).sum() / sum(counts)
@@ -94,7 +94,7 @@ def test_a_conversation_in_one_row_is_its_turns_one_by_one(here: Path) -> None:
         assert torch.allclose(old, weight.grad, atol=1e-5)
 
 
-def run_row(whole: run.Run, sample: Any) -> tuple[dict[str, torch.Tensor], int]:
+def run_row(whole: setup.Run, sample: Any) -> tuple[dict[str, torch.Tensor], int]:
     row = pack(sample, whole.processor.template, last=True)
     return collate([row], pad=0), sum(label >= 0 for label in row.labels)
 

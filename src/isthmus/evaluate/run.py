@@ -14,9 +14,10 @@ from isthmus.data.packing import Row, alone, collate, pack, packs
 from isthmus.data.seen import Seen
 from isthmus.errors import BadRecipe
 from isthmus.evaluate.scoring import Answer
+from isthmus.train.features import features
 from isthmus.train.mixture import load_split
 from isthmus.train.recipe import Check
-from isthmus.train.run import Run, features
+from isthmus.train.setup import Run
 from isthmus.types import IGNORE_INDEX, Sample, Turn, noun
 
 BATCH = 32  # questions generated at once

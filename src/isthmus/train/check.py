@@ -16,11 +16,12 @@ from isthmus.data.packing import Row, Template, pack
 from isthmus.data.seen import Seen
 from isthmus.errors import MergeError
 from isthmus.model import describe
+from isthmus.train.features import mixed
 from isthmus.train.loop import all_learn
 from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.order import order
 from isthmus.train.recipe import Mix, Recipe, Stage
-from isthmus.train.run import Run, composed, group, helpers, learning, mixed, objective, raw
+from isthmus.train.setup import Run, composed, group, helpers, learning, objective, raw
 from isthmus.types import IGNORE_INDEX, Sample
 
 LIBRARIES = 0.45e9  # bytes: Python with torch and transformers, measured

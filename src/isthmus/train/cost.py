@@ -20,11 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.errors import BadRecipe, Interrupted
 from isthmus.model import encoding
+from isthmus.train.features import encode, mixed
 from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, stage_samples
 from isthmus.train.order import order
 from isthmus.train.recipe import Recipe, Stage
-from isthmus.train.run import Run, composed, encode, group, helpers, mixed, objective
+from isthmus.train.setup import Run, composed, group, helpers, objective
 from isthmus.types import Sample
 
 TIMED = 10  # steps by which a stage is timed

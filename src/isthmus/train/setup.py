@@ -1,0 +1,83 @@
+"""What a stage starts from: the composed model, what of it is trained, and the objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from isthmus.data.seen import Seen
+from isthmus.errors import BadRecipe
+from isthmus.model import add_lora, compose, part, unfreeze
+from isthmus.options import checked
+from isthmus.registry import find
+from isthmus.train.recipe import OBJECTIVE, Lora, Recipe, Stage
+from isthmus.train.state import Progressed
+from isthmus.types import Sample
+
+
+@dataclass
+class Run:
+    """A model with its processor, and how each stage went."""
+
+    model: Any
+    processor: Any
+    stages: dict[str, Progressed] = field(default_factory=dict)
+
+    @property
+    def minutes(self) -> float:
+        """How long the stages took, over all the sittings of a run that was resumed."""
+        return sum(stage.seconds for stage in self.stages.values()) / 60
+
+
+def composed(recipe: Recipe) -> Run:
+    """The recipe's parts put together, untrained."""
+    senses = {kind: own.asked for kind, own in recipe.model.senses.items()}
+    how: dict[str, Any] = {"image": None, "llm": recipe.model.llm, "frame": recipe.model.frame} | senses
+    return Run(*compose(**how, seed=recipe.seed))
+
+
+def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
+    """AdamW's parameter group of one trained part: all its weights, with its buffers beside them, or its adapter's.
+
+    Raises `BadRecipe` for a part that does not exist, or an adapter of another size than the one that an earlier stage
+    put there.
+    """
+    module = part(model, where)
+    if isinstance(how, Lora):
+        wanted = {"r": how.lora, "alpha": how.lora * how.scale}
+        if where not in model.config.adapters:
+            add_lora(model, where, how.lora, how.lora * how.scale)
+        if (there := model.config.adapters[where]) != wanted:
+            raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one size")
+        adapter = [weight for name, weight in module.named_parameters() if ".lora_" in name]
+        return {"name": where, "params": [weight.requires_grad_(True) for weight in adapter], "lr": how.lr}
+    stored = module.state_dict().keys()
+    buffers = [buffer for name, buffer in module.named_buffers() if name in stored]
+    return {"name": where, "params": unfreeze(model, where), "lr": how, "buffers": buffers}
+
+
+def helpers(goal: Any, groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """AdamW's groups of what an objective trains beside parts, at their rates, and throws away at the stage's end."""
+    own = getattr(goal, "own", {})
+    return [
+        {"name": f"what helps {one['name']}", "params": own[one["name"]], "lr": one["lr"]}
+        for one in groups
+        if one["name"] in own
+    ]
+
+
+def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[[int], Seen]) -> Any:
+    """The stage's objective for these samples; `some` gives what so many of them show."""
+    build = find("isthmus.train.objectives", stage.objective).Objective
+    return build(run.model, run.processor, samples, some, **checked(build.__init__, OBJECTIVE, stage.options))
+
+
+def raw(stage: Stage) -> bool:
+    """Whether a stage's objective takes media as they are prepared, in place of features."""
+    return getattr(find("isthmus.train.objectives", stage.objective), "RAW", False)
+
+
+def learning(stage: Stage) -> set[str]:
+    """The kinds of media whose encoder a stage trains, so that no features can be kept."""
+    return {where.removesuffix(".encoder") for where in stage.train if where.endswith(".encoder")}
