@@ -20,7 +20,7 @@ from isthmus.data import emoji
 from isthmus.data.seen import Seen
 from isthmus.errors import BadCheckpoint, BadData, BadMedia, BadRecipe, Interrupted, IsthmusError
 from isthmus.model import IsthmusModel, load
-from isthmus.train import check, mixture, run, state
+from isthmus.train import check, features, mixture, run, setup, state
 from isthmus.train.objectives import next_token
 from isthmus.train.recipe import Check, Recipe
 from isthmus.types import Image, Sample, Turn
@@ -29,11 +29,11 @@ QUIET = Console(quiet=True)
 ADAPTER = {"image.encoder": {"lora": 2, "lr": 1e-2}}  # to be trained
 
 
-def curves(done: run.Run) -> dict[str, list[tuple[int, float]]]:
+def curves(done: setup.Run) -> dict[str, list[tuple[int, float]]]:
     return {name: [(point[0], point[2]) for point in stage.points] for name, stage in done.stages.items()}
 
 
-def weights(done: run.Run) -> dict[str, Tensor]:
+def weights(done: setup.Run) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in done.model.state_dict().items()}
 
 
@@ -41,10 +41,10 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Ctrl-C during the `after`-th next-token step from now."""
     call, count = next_token.Objective.__call__, iter(range(1, 10_000))
 
-    def pressed(self: Any, samples: Any, features: Any) -> Any:
+    def pressed(self: Any, samples: Any, shown: Any) -> Any:
         if next(count) == after:
             os.kill(os.getpid(), signal.SIGINT)
-        return call(self, samples, features)
+        return call(self, samples, shown)
 
     monkeypatch.setattr(next_token.Objective, "__call__", pressed)
 
@@ -173,7 +173,7 @@ def test_training_teaches(recipe: Recipe, tmp_path: Path) -> None:
     done = run.train(recipe, tmp_path / "run", console=QUIET)
     losses = [point[2] for point in done.stages["instruct"].points]
     assert sum(losses[-4:]) < sum(losses[:4])
-    before = run.composed(recipe)
+    before = setup.composed(recipe)
     after = weights(done)
     for name, tensor in before.model.encoders.state_dict().items():
         assert torch.equal(after[f"encoders.{name}"], tensor), "the encoder is frozen"
@@ -197,12 +197,12 @@ def test_features_are_computed_once(recipe: Recipe, tmp_path: Path, monkeypatch:
     seen.clear()
     run.train(recipe, tmp_path / "two", console=QUIET)
     assert not seen
-    again = run.Run(*load(tmp_path / "two/model"))
-    assert run.fingerprint(again, "image") == run.fingerprint(run.composed(recipe), "image"), (
+    again = setup.Run(*load(tmp_path / "two/model"))
+    assert features.fingerprint(again, "image") == features.fingerprint(setup.composed(recipe), "image"), (
         "an evaluation finds them, too"
     )
     again.model.config.image_config.hidden_act = "relu"
-    assert run.fingerprint(again, "image") != run.fingerprint(run.composed(recipe), "image")
+    assert features.fingerprint(again, "image") != features.fingerprint(setup.composed(recipe), "image")
 
 
 def test_ctrl_c_outside_the_loop_says_how_to_go_on(
@@ -211,7 +211,7 @@ def test_ctrl_c_outside_the_loop_says_how_to_go_on(
     def pressed(*args: Any, **kwargs: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "features", pressed)
+    monkeypatch.setattr(features, "features", pressed)
     with pytest.raises(Interrupted, match="Go on: isthmus train tiny --resume"):
         run.train(recipe, tmp_path / "run", command="isthmus train tiny --resume", console=QUIET)
 
@@ -254,22 +254,22 @@ def test_an_encoder_learns_and_later_stages_see_by_what_it_learned(
     facts["stages"][0] |= {"train": {"image.connector": 1e-2, "image.encoder": how}, "batch": 3}
     facts["stages"] = facts["stages"][:2]
     recipe = Recipe.model_validate(facts)
-    before = weights(run.composed(recipe))
+    before = weights(setup.composed(recipe))
     seen: list[Seen] = []
-    features = run.features
-    monkeypatch.setattr(run, "features", lambda *some, **more: seen.append(features(*some, **more)) or seen[-1])
+    read = features.features
+    monkeypatch.setattr(features, "features", lambda *some, **more: seen.append(read(*some, **more)) or seen[-1])
     whole = run.train(recipe, tmp_path / "whole", console=QUIET)
     after = {name.replace(".base_layer", ""): tensor for name, tensor in weights(whole).items()}
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
     assert any(name.startswith("encoders.") for name in changed) == (how == 1e-3)  # an adapter leaves the part as it is
     samples, _ = mixture.stage_samples(recipe.stages[1], recipe.seed)
     whole.model.eval()
-    torch.testing.assert_close(pixels(seen[0]), pixels(run.encode(whole, samples)), atol=2e-3, rtol=2e-3)
-    assert (pixels(seen[0]) - pixels(features(run.composed(recipe), samples))).abs().max() > 1e-2
+    torch.testing.assert_close(pixels(seen[0]), pixels(features.encode(whole, samples)), atol=2e-3, rtol=2e-3)
+    assert (pixels(seen[0]) - pixels(read(setup.composed(recipe), samples))).abs().max() > 1e-2
     loaded, _ = load(tmp_path / "whole/model")  # the light checkpoint holds what the encoder learned
     torch.testing.assert_close(
-        pixels(run.encode(run.Run(loaded, whole.processor), samples)),
-        pixels(run.encode(whole, samples)),
+        pixels(features.encode(setup.Run(loaded, whole.processor), samples)),
+        pixels(features.encode(whole, samples)),
         atol=1e-5,
         rtol=1e-5,
     )
@@ -309,15 +309,15 @@ def test_some_features_are_as_many_as_asked_for(recipe: Recipe) -> None:
 def test_options_of_an_objective_reach_it(facts: dict[str, Any]) -> None:
     facts["stages"][0]["options"] = {"temperature": "5e-2", "noise": 0.5}  # YAML takes the first for a text
     recipe = Recipe.model_validate(facts)
-    done = run.composed(recipe)
+    done = setup.composed(recipe)
     samples, _ = mixture.stage_samples(recipe.stages[0], recipe.seed)
-    features = run.features(done, samples)
-    goal = run.objective(done, recipe.stages[0], samples, lambda count: features)
+    shown = features.features(done, samples)
+    goal = setup.objective(done, recipe.stages[0], samples, lambda count: shown)
     assert (goal.temperature, goal.noise) == (0.05, 0.5)
-    losses = [goal(samples, features)[0].item() for _ in range(2)]
+    losses = [goal(samples, shown)[0].item() for _ in range(2)]
     assert losses[0] != losses[1], "noise is drawn anew"
     goal.noise = 0
-    assert goal(samples, features)[0].item() == goal(samples, features)[0].item()
+    assert goal(samples, shown)[0].item() == goal(samples, shown)[0].item()
 
 
 def test_check_names_a_part_that_would_not_learn(facts: dict[str, Any]) -> None:
@@ -337,7 +337,7 @@ def test_check_keeps_no_features_of_an_encoder_that_learns(facts: dict[str, Any]
 
 
 def test_a_turn_longer_than_the_llm_is_named(recipe: Recipe) -> None:
-    done = run.composed(recipe)
+    done = setup.composed(recipe)
     long = Sample("essay", (Image(b""),), (Turn("What is this?", "word " * 500),))
     with pytest.raises(BadData, match=r"sample essay: a turn of \d+ tokens, the LLM takes 256"):
         next_token.Objective(done.model, done.processor, [long], torch.zeros)

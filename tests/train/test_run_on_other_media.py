@@ -28,7 +28,7 @@ from isthmus.errors import BadMedia, BadRecipe, Interrupted
 from isthmus.evaluate.run import ask_all
 from isthmus.model import IsthmusModel, load
 from isthmus.model.checkpoint import trained_tensors
-from isthmus.train import check, run
+from isthmus.train import check, features, run, setup
 from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.objectives.next_token import Objective
 from isthmus.train.recipe import Mix, Recipe, load_recipe
@@ -67,10 +67,10 @@ def test_it_learns_from_media_of_every_kind(kind: str, recipe: Callable[..., Rec
     assert chat.ask("What is this?") == said.ask("What is this?")
 
 
-def losses(trained: run.Run, samples: list[Sample]) -> tuple[float, float]:
+def losses(trained: setup.Run, samples: list[Sample]) -> tuple[float, float]:
     """The loss on samples with their own media, and with those of one that is called something else."""
     trained.model.eval()
-    seen = run.features(trained, samples)
+    seen = features.features(trained, samples)
     goal = Objective(trained.model, trained.processor, samples, lambda count: seen)
     other = [
         next(j for j, one in enumerate(samples) if one.turns != s.turns and one.media[0].kind == s.media[0].kind)
@@ -95,7 +95,7 @@ def test_kinds_are_mixed_in_one_batch(connector: str, recipe: Callable[..., Reci
 def test_a_sample_has_several_media_of_several_kinds_or_none(recipe: Callable[..., Recipe]) -> None:
     """In one batch their losses are those that each has alone."""
     plan = recipe("image", "audio")
-    alone = run.composed(plan)
+    alone = setup.composed(plan)
     sounds, pictures = [
         [sample.media[0] for sample in read_data(plan)[1][0] if sample.media[0].kind == kind]
         for kind in ("audio", "image")
@@ -103,7 +103,7 @@ def test_a_sample_has_several_media_of_several_kinds_or_none(recipe: Callable[..
     turns = (Turn("What is this?", "red"), Turn("is it blue ?", "a dog"))
     media = [(), (sounds[0],), (pictures[0], sounds[1], pictures[1]), (sounds[2], pictures[2]), (pictures[1],)]
     samples = [Sample(str(number), own, turns[: 1 + number % 2]) for number, own in enumerate(media)]
-    seen = run.features(alone, samples)
+    seen = features.features(alone, samples)
     goal = Objective(alone.model, alone.processor, samples, lambda count: seen)
     with torch.no_grad():
         together, _ = goal(samples, seen)
@@ -112,7 +112,7 @@ def test_a_sample_has_several_media_of_several_kinds_or_none(recipe: Callable[..
         [sum(len(alone.processor.template.answer(turn.answer)) for turn in sample.turns) for sample in samples]
     )
     torch.testing.assert_close(together, (torch.stack(each) * tokens).sum() / tokens.sum())
-    fresh = run.encode(alone, samples)
+    fresh = features.encode(alone, samples)
     assert [seen.slots(place) for place in range(5)] == [fresh.slots(place) for place in range(5)]
     torch.testing.assert_close(goal(samples, fresh)[0].detach(), together, atol=2e-3, rtol=2e-3)  # kept as float16
 
@@ -133,14 +133,14 @@ def test_it_learns_from_tiles_and_by_several_encoders(
     trained = run.train(plan, tmp_path / "run", console=QUIET)
     own, swapped = losses(trained, samples)
     assert own < 0.7 * swapped
-    pieces = {len(pieces) for media in run.features(trained, samples).rows for pieces in media}
+    pieces = {len(pieces) for media in features.features(trained, samples).rows for pieces in media}
     assert pieces == ({1, 3} if "tiles" in options else {1})
 
 
 def test_samples_can_be_chosen_and_joined() -> None:
-    features = torch.arange(6.0).view(3, 1, 2)
-    one = Seen({"image": features}, {}, [[[("image", 0, 4)]], [], [[("image", 2, 4)], [("image", 1, 4)]]])
-    two = Seen({"audio": features + 9}, {"audio": torch.tensor([3, 1, 2])}, [[[("audio", 1, 5)]]])
+    rows = torch.arange(6.0).view(3, 1, 2)
+    one = Seen({"image": rows}, {}, [[[("image", 0, 4)]], [], [[("image", 2, 4)], [("image", 1, 4)]]])
+    two = Seen({"audio": rows + 9}, {"audio": torch.tensor([3, 1, 2])}, [[[("audio", 1, 5)]]])
     both = Seen.joined([one, two, one[[2]]])
     assert [both.slots(place) for place in range(5)] == [*map(one.slots, range(3)), two.slots(0), one.slots(2)]
     assert both[[3, 2]].features("image")[0].flatten().tolist() == [4, 5, 2, 3]
@@ -183,7 +183,7 @@ def test_an_encoder_is_trained_from_nothing(
     plan = Recipe.model_validate(facts)
     check.check(plan, QUIET)
     trained = run.train(plan, tmp_path / "run", console=QUIET)
-    fresh = run.composed(plan).model.encoders[kind].state_dict()
+    fresh = setup.composed(plan).model.encoders[kind].state_dict()
     own = trained.model.encoders[kind].state_dict()
     assert any(not torch.equal(own[name], fresh[name]) for name in own)
     model, _ = load(tmp_path / "run/model")
@@ -192,12 +192,12 @@ def test_an_encoder_is_trained_from_nothing(
 
 def test_an_encoder_that_does_not_learn_stays_in_evaluation(recipe: Callable[..., Recipe]) -> None:
     plan = recipe("image", "series")
-    made = run.composed(plan)
+    made = setup.composed(plan)
     samples, _ = read_data(plan)[0]
     made.model.requires_grad_(False)
     made.model.encoders["image"].requires_grad_(True)
     made.model.train()
-    run.encode(made, samples[:2], learns=True)
+    features.encode(made, samples[:2], learns=True)
     assert (made.model.encoders["image"].training, made.model.encoders["series"].training) == (True, False)
 
 
@@ -246,7 +246,7 @@ def test_batch_statistics_of_a_part_that_does_not_learn_stay(
     facts["stages"][0] |= {"train": facts["stages"][0]["train"] | learns, "steps": 4}
     facts["stages"] = facts["stages"][:1]
     plan = Recipe.model_validate(facts)
-    before = dict(run.composed(plan).model.encoders["series"].named_buffers())
+    before = dict(setup.composed(plan).model.encoders["series"].named_buffers())
     trained = run.train(plan, tmp_path / "run", console=QUIET)
     after = dict(trained.model.encoders["series"].named_buffers())
     assert normed(trained.model.encoders["series"])
@@ -287,24 +287,24 @@ def test_kept_features_and_new_ones_are_in_reading_order(recipe: Callable[..., R
     facts = recipe("image", "audio", "points").model_dump()
     facts["stages"][0]["train"]["points.encoder"] = 1e-3
     plan = Recipe.model_validate(facts)
-    stage, made = plan.stages[0], run.composed(plan)
+    stage, made = plan.stages[0], setup.composed(plan)
     each: dict[str, list[Any]] = {}
     for sample in read_data(plan)[0][0]:
         each.setdefault(sample.media[0].kind, []).append(sample.media[0])
     image, audio, points = (each[kind] for kind in ("image", "audio", "points"))
     media = [(image[0], points[0], image[1], points[1]), (points[2],), (), (audio[0], points[0]), (audio[1], image[2])]
     samples = [Sample(str(number), own, (Turn("What?", "red"),)) for number, own in enumerate(media)]
-    mixture = run.mixed(stage=stage, run=made, samples=samples, mixes=[Mix()] * 5)
+    mixture = features.mixed(stage=stage, run=made, samples=samples, mixes=[Mix()] * 5)
     assert mixture.features is not None
     assert set(mixture.features.store) == {"image", "audio"}
-    assert mixture.digest != run.mixed(made, stage, samples[::-1], [Mix()] * 5).digest
+    assert mixture.digest != features.mixed(made, stage, samples[::-1], [Mix()] * 5).digest
     goal = Objective(made.model, made.processor, samples, mixture.some)
     for places in ([0, 1, 2, 3, 4], [3, 0], [1], [4, 2]):
         picked, seen = mixture.batch(places, random.Random(0))
-        wanted = run.encode(made, picked)
+        wanted = features.encode(made, picked)
         assert [seen.slots(place) for place in range(len(places))] == [wanted.slots(p) for p in range(len(places))]
         torch.testing.assert_close(goal(picked, seen)[0], goal(picked, wanted)[0], atol=2e-3, rtol=2e-3)
-    torch.testing.assert_close(mixture.some(5).features("points"), run.encode(made, samples).features("points"))
+    torch.testing.assert_close(mixture.some(5).features("points"), features.encode(made, samples).features("points"))
 
 
 def pretrained(facts: dict[str, Any]) -> Recipe:
@@ -324,7 +324,7 @@ def test_an_encoder_learns_alone_first(
     console = Console(file=io.StringIO(), width=200)
     check.check(plan, console)
     assert "media a step; no text goes through the LLM" in console.file.getvalue()  # type: ignore[attr-defined]
-    fresh = {name: tensor.clone() for name, tensor in run.composed(plan).model.state_dict().items()}
+    fresh = {name: tensor.clone() for name, tensor in setup.composed(plan).model.state_dict().items()}
     stages: list[dict[str, torch.Tensor]] = []
     encode, call, count = IsthmusModel.encode, Seen.features, iter(range(10_000))
 
@@ -377,11 +377,11 @@ def test_a_medium_that_does_not_fit_names_its_sample(
 ) -> None:
     small(monkeypatch)
     plan = recipe("series")
-    done = run.composed(plan)
+    done = setup.composed(plan)
     samples, _ = read_data(plan)[0]
     wrong = dataclasses.replace(samples[1], id="the wrong one", media=(Series(np.zeros((5, 40), np.float32)),))
     with pytest.raises(BadMedia, match=r"sample the wrong one: .*5 channels"):
-        (run.encode if learns else run.features)(done, [samples[0], wrong])
+        (features.encode if learns else features.features)(done, [samples[0], wrong])
 
 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
