@@ -296,11 +296,14 @@ def test_some_features_are_as_many_as_asked_for(recipe: Recipe) -> None:
     samples, mixes = mixture.stage_samples(recipe.stages[1], recipe.seed)
     asked: list[tuple[int, bool]] = []
 
-    def encode(some: Any, learns: bool) -> Seen:
+    def prepare(some: Any) -> Seen:
+        return Seen.of("image", torch.ones(len(some), 3, 8), 4)
+
+    def encode(some: Seen, learns: bool) -> Seen:
         asked.append((len(some), learns))
         return Seen.of("image", torch.ones(len(some), 4, 8), 4)
 
-    many = mixture.Mixture(list(samples) * 10, mixes * 10, encode=encode)
+    many = mixture.Mixture(list(samples) * 10, mixes * 10, prepare=prepare, encode=encode)
     assert pixels(many.some(70)).shape == (70, 4, 8)
     assert pixels(many.some(10**6)).shape == (len(samples) * 10, 4, 8)
     assert all(count <= 32 and not learns for count, learns in asked)

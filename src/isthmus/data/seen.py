@@ -74,6 +74,18 @@ class Seen:
         valid = {kind: length for kind, (_, length) in each.items() if length is not None}
         return {"features": {kind: some for kind, (some, _) in each.items()}} | ({"valid": valid} if valid else {})
 
+    def taken(self) -> Seen:
+        """The same with no features but those that these samples show, read from where they are kept."""
+        wanted = {kind: list(dict.fromkeys(self.places(kind)[0])) for kind in self.kinds if kind in self.store}
+        store = {kind: self.store[kind][rows] for kind, rows in wanted.items()}
+        valid = {kind: self.valid[kind][rows] for kind, rows in wanted.items() if kind in self.valid}
+        new = {kind: {row: place for place, row in enumerate(rows)} for kind, rows in wanted.items()}
+        moved = [
+            [[(kind, new.get(kind, {}).get(row, row), n) for kind, row, n in pieces] for pieces in media]
+            for media in self.rows
+        ]
+        return Seen(store, valid, moved)
+
     def filled(self, made: Seen) -> Seen:
         """With each medium of a kind that is not stored here replaced by the one of the next row of `made`.
 

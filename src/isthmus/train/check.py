@@ -21,7 +21,7 @@ from isthmus.train.loop import all_learn
 from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.order import order
 from isthmus.train.recipe import Mix, Recipe, Stage
-from isthmus.train.setup import Run, composed, group, helpers, learning, objective, raw
+from isthmus.train.setup import Run, composed, helpers, learning, objective, raw, trained
 from isthmus.types import IGNORE_INDEX, Sample
 
 LIBRARIES = 0.45e9  # bytes: Python with torch and transformers, measured
@@ -61,11 +61,10 @@ def check(recipe: Recipe, console: Console) -> None:
 
 
 def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console) -> None:
-    model = run.model.requires_grad_(False)
-    groups = [group(model, where, how) for where, how in stage.train.items()]
-    trained = {part["name"]: sum(weight.numel() for weight in part["params"]) for part in groups}
+    model, groups = run.model, trained(run, stage)
+    counts = {part["name"]: sum(weight.numel() for weight in part["params"]) for part in groups}
     rates = {part["name"]: part["lr"] for part in groups}
-    _say(console, "trains", "; ".join(f"{name}: {n:,} parameters at {rates[name]:g}" for name, n in trained.items()))
+    _say(console, "trains", "; ".join(f"{name}: {n:,} parameters at {rates[name]:g}" for name, n in counts.items()))
     batches, lengths = order(mixture, stage, seed), mixture.lengths
     epoch = range(-(-len(lengths) // stage.batch))
     largest = max((batches[step] for step in epoch), key=lambda batch: sum(lengths[i] for i in batch))

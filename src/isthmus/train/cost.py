@@ -25,7 +25,7 @@ from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, stage_samples
 from isthmus.train.order import order
 from isthmus.train.recipe import Recipe, Stage
-from isthmus.train.setup import Run, composed, group, helpers, objective
+from isthmus.train.setup import Run, composed, helpers, objective, trained
 from isthmus.types import Sample
 
 TIMED = 10  # steps by which a stage is timed
@@ -60,8 +60,7 @@ def cost(recipe: Recipe, *, timed: bool, console: Console) -> Cost:
     mixture: Mixture | None = None
     for stage in recipe.stages:
         samples, mixes = stage_samples(stage, recipe.seed)
-        run.model.requires_grad_(False)
-        groups = [group(run.model, where, how) for where, how in stage.train.items()]
+        groups = trained(run, stage)
         mixture = mixed(run, stage, samples, mixes, before=mixture, console=console)
         try:
             goal = objective(run, stage, samples, mixture.some)

@@ -8,10 +8,11 @@ import hashlib
 import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -25,6 +26,7 @@ from isthmus.parts import cache
 from isthmus.train.mixture import Mixture, without
 from isthmus.train.recipe import Mix, Stage
 from isthmus.train.setup import Run, learning, raw
+from isthmus.train.world import ALONE, World
 from isthmus.types import Medium, Sample
 
 NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype")  # features do not depend on these
@@ -39,18 +41,24 @@ def mixed(
     altered: Collection[str] = (),
     before: Mixture | None = None,
     console: Console | None = None,
+    world: World = ALONE,
 ) -> Mixture:
     """A stage's data: features of encoders that stay as they are, and a way to make those of encoders that learn.
 
     Args:
         altered: kinds of media whose features shall not be kept either.
         before: of the stage before. Where it has these features already, they are not read again.
+        world: the processes that encode a share each, and find the others' in the cache.
     """
     kinds = {medium.kind for sample in samples for medium in sample.media}
     fresh = kinds if raw(stage) else kinds & {*learning(stage), *altered}
-    if not fresh and before is not None and before.encode is None and before.samples == samples:
+    if not fresh and before is not None and before.prepare is None and before.samples == samples:
         return Mixture(samples, mixes, before.features)
     bad: dict[int, str] = {}
+    if world.size > 1 and (not fresh or kinds - fresh):
+        with suppress(TooLarge):
+            features(run, world.share(samples), console=console, without=fresh, bad={})
+        world.wait()
     try:
         kept = features(run, samples, console=console, without=fresh, bad=bad) if not fresh or kinds - fresh else None
     except TooLarge as error:
@@ -58,8 +66,9 @@ def mixed(
         kept, fresh = None, kinds
     if bad:
         samples, mixes = without(samples, mixes, bad)
-    make = functools.partial(prepared if raw(stage) else encode, run) if fresh else None
-    return Mixture(samples, mixes, kept, make, list(bad.values()))
+    prepare = functools.partial(prepared, run) if fresh else None
+    encoders = functools.partial(encoded, run) if fresh and not raw(stage) else None
+    return Mixture(samples, mixes, kept, prepare, encoders, list(bad.values()))
 
 
 def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
@@ -67,14 +76,21 @@ def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
 
     Raises `BadMedia` for a medium that cannot be decoded.
     """
+    return encoded(run, prepared(run, samples), learns)
+
+
+def encoded(run: Run, media: Seen, learns: bool = False) -> Seen:
+    """Features of media that are `prepared`; without `learns`, dropout is off."""
     for encoder in run.model.encoders.values():
         _mode(encoder, learns and run.model.training)
-    seen = prepared(run, samples)
-    store = {kind: run.model.encode(kind, media, seen.valid.get(kind)) for kind, media in seen.store.items()}
-    return dataclasses.replace(seen, store=store)
+    store = {}
+    for kind, prepared_media in media.store.items():
+        own = send_to_device((prepared_media, media.valid.get(kind)), _device(run, kind))
+        store[kind] = run.model.encode(kind, *own)
+    return dataclasses.replace(media, store=store)
 
 
-def prepared(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
+def prepared(run: Run, samples: Sequence[Sample]) -> Seen:
     """What the samples show as it is prepared for encoders, in place of features.
 
     Raises `BadMedia` for a medium that cannot be decoded.
@@ -136,6 +152,12 @@ def features(
     return Seen(store, valid, each)
 
 
+def _device(run: Run, kind: str) -> torch.device:
+    """Where an encoder computes; an LLM that is to be divided may not be there yet."""
+    device: torch.device = next(run.model.encoders[kind].parameters()).device
+    return device
+
+
 def fingerprint(run: Run, kind: str) -> str:
     """What features depend on: the encoder, its configuration and weights, and what is done to a medium before it."""
     config, processor = run.model.config, run.processor
@@ -146,7 +168,7 @@ def fingerprint(run: Run, kind: str) -> str:
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, tensor in sorted(run.model.encoders[kind].state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy())
+        digest.update(tensor.contiguous().cpu().numpy())
     return digest.hexdigest()
 
 
@@ -192,5 +214,6 @@ def _mode(encoder: Any, learns: bool) -> None:
 
 
 def _encode(run: Run, kind: str, arrays: list[Any]) -> tuple[Tensor, Tensor | None]:
-    values, valid = run.processor.stack(kind, arrays)
-    return run.model.encode(kind, values, valid), valid
+    values, valid = send_to_device(run.processor.stack(kind, arrays), _device(run, kind))
+    made: Tensor = run.model.encode(kind, values, valid)
+    return made.cpu(), None if valid is None else valid.cpu()

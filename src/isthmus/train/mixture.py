@@ -35,14 +35,15 @@ LOOK = 200  # samples in which every kind of question of a data set is met
 class Mixture:
     """Samples, for each its `Mix`, and what encoders make of their media.
 
-    Frozen encoders' `features` were computed once. One that learns has none to keep: `encode` makes and encodes a
-    batch's media of its kind in every step, and gradients reach the encoder through what it returns.
+    Frozen encoders' `features` were computed once. One that learns has none to keep: `prepare` makes a batch's media of
+    its kind anew in every step, and gradients reach the encoder through what `encode` returns.
     """
 
     samples: Sequence[Sample]
     mixes: list[Mix]
     features: Seen | None = None
-    encode: Callable[[Sequence[Sample], bool], Seen] | None = None  # samples, whether the encoder learns from them
+    prepare: Callable[[Sequence[Sample]], Seen] | None = None  # samples -> their media as encoders take them
+    encode: Callable[[Seen, bool], Seen] | None = None  # these, and whether encoders learn -> features
     bad: list[str] = dataclasses.field(default_factory=list)  # why samples were left out, one by one
 
     @property
@@ -85,24 +86,35 @@ class Mixture:
 
     def batch(self, indices: Sequence[int], rng: random.Random) -> tuple[list[Sample], Seen]:
         """The samples with the turns of this step, and what they show."""
-        return self.pick(indices, rng), self._seen(indices, learns=True)
+        return self.pick(indices, rng), self.made(self.take(indices), learns=True)
 
     @torch.no_grad()
     def some(self, count: int) -> Seen:
         """What `count` samples show (all, if there are not as many), evenly spread."""
         chosen = spread(count, len(self.samples))
-        return self._seen(chosen, learns=False)
+        parts = range(0, len(chosen), BATCH) if self.prepare else [0]
+        size = BATCH if self.prepare else len(chosen)
+        return Seen.joined([self.made(self.take(chosen[i : i + size]), learns=False) for i in parts])
 
-    def _seen(self, indices: Sequence[int], learns: bool) -> Seen:
-        if self.encode is None:
-            assert self.features is not None, "a mixture has features or a way to make them"
-            return self.features[indices]
+    def take(self, indices: Sequence[int]) -> Seen:
+        """What samples show, read and prepared but not encoded: nothing that depends on what is being learned."""
+        kept = None if self.features is None else self.features[indices].taken()
+        if self.prepare is None:
+            assert kept is not None, "a mixture has features or a way to make them"
+            return kept
         samples = [self.samples[i] for i in indices]
-        if self.features is not None:
-            samples = [Sample(s.id, (medium,), ()) for s in samples for medium in self._left(s)]
-        size = max(1, len(samples)) if learns else BATCH
-        made = Seen.joined([self.encode(samples[i : i + size], learns) for i in range(0, len(samples), size)])
-        return made if self.features is None else self.features[indices].filled(made)
+        if kept is None:
+            return self.prepare(samples)
+        return kept.filled(self.prepare([Sample(s.id, (medium,), ()) for s in samples for medium in self._left(s)]))
+
+    def made(self, taken: Seen, learns: bool) -> Seen:
+        """The same, with features for what was prepared."""
+        if self.encode is None:
+            return taken
+        known = () if self.features is None else self.features.store
+        fresh = {kind: media for kind, media in taken.store.items() if kind not in known}
+        encoded = self.encode(Seen(fresh, taken.valid, taken.rows), learns)
+        return dataclasses.replace(taken, store={**taken.store, **encoded.store})
 
     def _left(self, sample: Sample) -> list[Medium]:
         """The media of a sample that no features are kept of."""

@@ -8,6 +8,7 @@ import random
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,29 @@ from isthmus.data.sources import load_split
 from isthmus.errors import BadRecipe, Interrupted, IsthmusError
 from isthmus.model import save_trained
 from isthmus.registry import find
+from isthmus.train import state
 from isthmus.train.features import mixed
 from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.recipe import Mix, Recipe, Stage
-from isthmus.train.setup import Run, composed, group, helpers, objective
+from isthmus.train.setup import Run, composed, helpers, objective, trained
+from isthmus.train.world import ALONE, World, world
 
 ROOM = 2**29  # bytes that must be free where a run is to go
 
 
-def train(recipe: Recipe, folder: Path, *, resume: bool = False, command: str = "", console: Console) -> Run:
+def train(
+    recipe: Recipe, folder: Path, *, resume: bool = False, shard: bool = False, command: str = "", console: Console
+) -> Run:
     """Train every stage and write the light checkpoint to `folder`.
 
     With `resume`, finished stages are put back from their states and the one under way goes on where it was; the
     result is bit for bit that of a run which was never stopped. Without it, a folder that holds a run is refused.
 
+    Launched as several processes (`train.world`), each calls this, and `folder` is one that all of them see.
+
     Args:
+        shard: divide the LLM among the processes; by default each has all of it.
         command: how to go on after Ctrl-C, for the message of `Interrupted`.
 
     Raises:
@@ -41,44 +49,82 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, command: str = 
         BadRecipe, BadData, BadMedia: for a recipe or data that cannot be used, before anything is trained.
         IsthmusError: as `loop.run_stage` does, and when the disk is full.
     """
-    _claim(recipe, folder, resume, console)
-    command = command or "train the same recipe again with resume=True"
-    try:
-        return _stages(recipe, folder, resume, command, console)
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped; what was done is in {folder}. Go on: {command}") from None
+    with world(shard) as all_of_them:
+        console = console if all_of_them.first else Console(quiet=True)
+        if all_of_them.first:
+            _claim(recipe, folder, resume, console)
+        command = command or "train the same recipe again with resume=True"
+        try:
+            return _Sitting(recipe, folder, resume, command, console, all_of_them).run()
+        except KeyboardInterrupt:
+            raise Interrupted(f"stopped; what was done is in {folder}. Go on: {command}") from None
 
 
-def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: Console) -> Run:
-    data = read_data(recipe)  # bad data stop the run before it begins
-    run = composed(recipe)
-    parts = [facts["sha256"] for _, facts in sorted(run.model.config.parts.items())]
-    mixture: Mixture | None = None
-    with ExitStack() as opened:
-        logs = [find("isthmus.train.logs", name).Log(folder, recipe) for name in dict.fromkeys(["jsonl", *recipe.log])]
-        for log in logs:
-            opened.callback(log.close)
-        for number, stage in enumerate(recipe.stages):
-            console.print(f"[bold]stage {number + 1} of {len(recipe.stages)}: {stage.name}[/] ({stage.objective})")
-            torch.manual_seed(recipe.seed + number)
-            run.model.requires_grad_(False)
-            groups = [group(run.model, where, how) for where, how in stage.train.items()]
-            samples, mixes = data[number]
-            mixture = mixed(run, stage, samples, mixes, before=mixture, console=console)
-            quarantine(folder, stage, mixture.bad, console)
-            goal = objective(run, stage, mixture.samples, mixture.some)
-            groups += helpers(goal, groups)
-            check = held_out(run, stage, goal, recipe.seed, console)
-            run.model.train()
-            run.stages[stage.name] = run_stage(
-                stage, goal, mixture, groups, folder / "stages" / stage.name,
-                seed=recipe.seed, resume=resume, how_to_resume=command, parts=parts, console=console,
-                check=check, logs=logs,
-            )  # fmt: skip
-    run.model.requires_grad_(False)
-    run.model.eval()
-    save_trained(run.model, folder / "model")
-    return run
+@dataclass
+class _Sitting:
+    """One call of `train`, as one of the processes of its `world` sees it."""
+
+    recipe: Recipe
+    folder: Path
+    resume: bool
+    command: str
+    console: Console
+    world: World
+
+    def run(self) -> Run:
+        """All stages."""
+        recipe, folder = self.recipe, self.folder
+        with self.world.first_before_others():  # which find the indexes of files that the first one made
+            data = read_data(recipe)  # bad data stop the run before it begins
+        run = composed(recipe)
+        self.world.place(run.model)
+        parts = [facts["sha256"] for _, facts in sorted(run.model.config.parts.items())]
+        mixture: Mixture | None = None
+        with ExitStack() as opened:
+            wanted = dict.fromkeys(["jsonl", *recipe.log]) if self.world.first else []
+            logs = [find("isthmus.train.logs", name).Log(folder, recipe) for name in wanted]
+            for log in logs:
+                opened.callback(log.close)
+            for number, stage in enumerate(recipe.stages):
+                self.console.print(
+                    f"[bold]stage {number + 1} of {len(recipe.stages)}: {stage.name}[/] ({stage.objective})"
+                )
+                if self.world.shard and number:
+                    run = self._anew(run, number)
+                torch.manual_seed(recipe.seed + number)
+                groups = trained(run, stage)
+                mixture = mixed(run, stage, *data[number], before=mixture, console=self.console, world=self.world)
+                if self.world.first:
+                    quarantine(folder, stage, mixture.bad, self.console)
+                goal = objective(run, stage, mixture.samples, mixture.some)
+                if self.world.shard:
+                    self.world.spread(run.model)
+                    groups = trained(run, stage)  # their weights are others now
+                check = held_out(run, stage, goal, recipe.seed, self.console, self.world)
+                run.model.train()
+                run.stages[stage.name] = run_stage(
+                    stage, goal, mixture, groups + helpers(goal, groups), folder / "stages" / stage.name,
+                    seed=recipe.seed, resume=self.resume, how_to_resume=self.command, parts=parts,
+                    console=self.console, check=check, logs=logs, world=self.world, model=run.model,
+                )  # fmt: skip
+        if self.world.shard:
+            run = self._anew(run, len(recipe.stages))
+        run.model.requires_grad_(False).to("cpu").eval()
+        if self.world.first:
+            save_trained(run.model, folder / "model")
+        self.world.wait()
+        return run
+
+    def _anew(self, before: Run, stages: int) -> Run:
+        """The model after so many stages, whole in every process: what was divided is put together from its states."""
+        run = composed(self.recipe)
+        for stage in self.recipe.stages[:stages]:
+            groups = trained(run, stage)
+            weights = [weight for group in groups for weight in group["params"]]
+            buffers = [buffer for group in groups for buffer in group.get("buffers", ())]
+            state.restore(self.folder / "stages" / stage.name, weights, None, buffers)
+        self.world.place(run.model)
+        return Run(run.model, run.processor, before.stages)
 
 
 def quarantine(folder: Path, stage: Stage, bad: Sequence[str], console: Console) -> None:
@@ -132,16 +178,18 @@ def differences(before: Any, after: Any, where: str = "") -> list[str]:
     return [f"{where} was {before} and is {after}"]
 
 
-def held_out(run: Run, stage: Stage, goal: Any, seed: int, console: Console) -> Callable[[], float] | None:
+def held_out(
+    run: Run, stage: Stage, goal: Any, seed: int, console: Console, world: World = ALONE
+) -> Callable[[], float] | None:
     """What gives the objective's loss on the samples that the stage is checked on; None where it is not."""
     if (held := stage.check) is None:
         return None
     samples = load_split(held.data, held.split, held.count, held.options, seed + 1)
-    mixture = mixed(run, stage, samples, [Mix()] * len(samples), console=console)
+    mixture = mixed(run, stage, samples, [Mix()] * len(samples), console=console, world=world)
     weigh = getattr(goal, "weigh", len)
 
     @torch.no_grad()
-    def loss() -> float:
+    def loss() -> float:  # by every process for itself: they are the same samples for each number of processes
         run.model.eval()
         total = weight = 0.0
         for start in range(0, len(samples), stage.batch):

@@ -37,6 +37,12 @@ def composed(recipe: Recipe) -> Run:
     return Run(*compose(**how, seed=recipe.seed))
 
 
+def trained(run: Run, stage: Stage) -> list[dict[str, Any]]:
+    """AdamW's parameter groups of the parts that a stage trains; nothing else of the model learns."""
+    run.model.requires_grad_(False)
+    return [group(run.model, where, how) for where, how in stage.train.items()]
+
+
 def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
     """AdamW's parameter group of one trained part: all its weights, with its buffers beside them, or its adapter's.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,10 +16,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from isthmus.errors import BadCheckpoint, IsthmusError
 from isthmus.parts import cache
+from isthmus.train.world import ALONE, World
 
+WHOLE = "state.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -77,7 +81,7 @@ def snapshot(
         if moments := optimizer.state.get(weight):  # type: ignore[union-attr]
             tensors |= {f"{name}.{i}": moments[name] for name in MOMENTS}
             steps[str(i)] = float(moments["step"])
-    if copy:
+    if copy and not any(isinstance(tensor, DTensor) for tensor in tensors.values()):
         tensors = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
     return Snapshot(tensors, json.dumps({"progress": asdict(done), "optimizer_steps": steps}))
 
@@ -88,31 +92,52 @@ def save(
     optimizer: torch.optim.Optimizer | None,
     done: Progressed,
     buffers: Sequence[Tensor] = (),
+    world: World = ALONE,
 ) -> None:
     """Write the checkpoint of `snapshot`'s arguments; raises `IsthmusError` as `write` does."""
-    write(folder, snapshot(trained, optimizer, done, buffers))
+    write(folder, snapshot(trained, optimizer, done, buffers), world)
 
 
-def write(folder: Path, own: Snapshot) -> None:
-    """Write a checkpoint. Raises `IsthmusError` when the disk is full, with the one before untouched."""
+def write(folder: Path, own: Snapshot, world: World = ALONE) -> None:
+    """Write a checkpoint; of weights that are divided among processes, each writes what it has.
+
+    Raises `IsthmusError` when the disk is full, with the one before untouched.
+    """
+    several = any(isinstance(tensor, DTensor) for tensor in own.tensors.values())
+    if not (several or world.first):
+        return
+    scratch = folder.with_name(f".writing-{folder.name}")
     try:
-        with cache.scratch(folder.with_name(f".writing-{folder.name}")) as scratch:
-            (new := scratch / folder.name).mkdir()
-            save_file(own.tensors, new / "state.safetensors")
-            (new / "state.json").write_text(own.facts)
-            cache.write_manifest(new, {"checkpoint": "stage"})
-            cache.publish(new, folder)
+        with cache.scratch(scratch) if world.first else nullcontext():
+            new = scratch / folder.name
+            if several:
+                world.wait()  # the folder is there
+                from isthmus.train import divided
+
+                divided.write(new, own.tensors)
+            else:
+                new.mkdir()
+                save_file(own.tensors, new / WHOLE)
+            if world.first:
+                (new / "state.json").write_text(own.facts)
+                cache.write_manifest(new, {"checkpoint": "stage"})
+                cache.publish(new, folder)
     except (OSError, SafetensorError) as error:
         raise IsthmusError(
             f"the state {folder} was not written: {error}. What was there is unchanged. Free some space, then --resume."
         ) from error
+    if several:
+        world.wait()  # it is there for all of them
 
 
 class Saver:
-    """Writes checkpoints in a thread of its own; a training that goes on is not what it writes (`snapshot`, copied)."""
+    """Writes checkpoints in a thread of its own; a training that goes on is not what it writes (`snapshot`, copied).
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    What is divided among processes is written at once: they wait for each other.
+    """
+
+    def __init__(self, folder: Path, world: World = ALONE) -> None:
+        self.folder, self.world = folder, world
         self._pool = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
@@ -125,7 +150,10 @@ class Saver:
     def save(self, own: Snapshot) -> None:
         """Begin to write, once the one before is written. Raises `IsthmusError` if that could not be."""
         self.wait()
-        self._pending = self._pool.submit(write, self.folder, own)
+        if self.world.shard:
+            write(self.folder, own, self.world)
+        else:
+            self._pending = self._pool.submit(write, self.folder, own, self.world)
 
     def wait(self) -> None:
         """Until everything is written. Raises `IsthmusError` if it could not be."""
@@ -135,7 +163,7 @@ class Saver:
 
 
 def restore(
-    folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer, buffers: Sequence[Tensor] = ()
+    folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer | None, buffers: Sequence[Tensor] = ()
 ) -> Progressed:
     """Put a checkpoint back; where there is none, the stage starts at step 0.
 
@@ -146,26 +174,39 @@ def restore(
         earlier.rename(folder)
     if not folder.exists():
         return Progressed()
+    own = {f"weight.{i}": weight for i, weight in enumerate(trained)}
+    own |= {f"buffer.{i}": buffer for i, buffer in enumerate(buffers)}
     try:
         altered = cache.altered(folder)
-        tensors, facts = load_file(folder / "state.safetensors"), json.loads((folder / "state.json").read_text())
+        facts = json.loads((folder / "state.json").read_text())
         done, steps = Progressed(**facts["progress"]), facts["optimizer_steps"]
+        if (folder / WHOLE).exists():
+            tensors = load_file(folder / WHOLE)
+        else:
+            from isthmus.train import divided
+
+            tensors = divided.read(folder, own | {f"{m}.{i}": own[f"weight.{i}"] for i in steps for m in MOMENTS})
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BadCheckpoint(f"{folder}: incomplete or altered ({error}). Delete it to start the stage anew") from error
     if altered:
         raise BadCheckpoint(f"{folder}: {altered[0]} differs from its manifest. Delete the folder to start anew")
-    own = {f"weight.{i}": weight for i, weight in enumerate(trained)}
-    own |= {f"buffer.{i}": buffer for i, buffer in enumerate(buffers)}
     kept = {name: tensor.shape for name, tensor in tensors.items() if name.startswith(("weight.", "buffer."))}
     if kept != {name: tensor.shape for name, tensor in own.items()}:
         raise BadCheckpoint(f"{folder}: made for other trained parts. Delete it to start the stage anew")
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(tensors[name])
+            tensor.copy_(_like(tensors[name], tensor))
         for i, weight in enumerate(trained):
-            if str(i) in steps:
-                moments = {name: tensors[f"{name}.{i}"] for name in MOMENTS}
+            if optimizer and str(i) in steps:
+                moments = {name: _like(tensors[f"{name}.{i}"], weight) for name in MOMENTS}
                 optimizer.state[weight] = {"step": torch.tensor(steps[str(i)]), **moments}
     done.checks = [(int(step), loss) for step, loss in done.checks]
     done.points = [(int(step), seconds, loss, speed) for step, seconds, loss, speed in done.points]
     return done
+
+
+def _like(own: Tensor, other: Tensor) -> Tensor:
+    """A tensor as it lies in memory or among processes where another one does."""
+    if isinstance(other, DTensor) and not isinstance(own, DTensor):
+        return distribute_tensor(own.to(other.device), other.device_mesh, other.placements)
+    return own.to(other.device)

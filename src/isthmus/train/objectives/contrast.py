@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import torch
+from accelerate.utils import send_to_device
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -112,6 +113,10 @@ class Objective:
         wanted = wanted / wanted.sum(1, keepdim=True).clamp(min=1)  # a medium without words has no loss
         return -(likeliest * wanted).sum(1).mean(), made
 
+    def weigh(self, samples: Sequence[Sample]) -> int:
+        """How many media, or several of one kind that a sample shows, are in the mean."""
+        return sum(len({medium.kind for medium in sample.media} & self.connectors.keys()) for sample in samples)
+
     @torch.no_grad()
     def finish(self) -> None:
         """Scale the soft tokens to the words' distance from their mean, and move them to that mean."""
@@ -124,7 +129,7 @@ class Objective:
 
     def _real(self, kind: str, seen: Seen) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Features [K, N, D] of all pieces of one kind, and which features and soft tokens hold something."""
-        features, valid = seen.features(kind)
+        features, valid = send_to_device(seen.features(kind), self.model.device)
         mask, _ = self.model.real(kind, features.shape[1], valid)
         return features, mask, None if mask is None else self.connectors[kind].keep(mask.sum(1))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor
 
 from isthmus.data.seen import Seen
@@ -49,6 +50,7 @@ class Objective:
     """
 
     def __init__(self, model: Any, processor: Any, samples: Sequence[Sample], some: Callable[[int], Seen]) -> None:
+        self.device = model.device
         self.pretraining: dict[str, Any] = {}
         self.own: dict[str, list[Tensor]] = {}
         for kind in dict.fromkeys(medium.kind for sample in samples for medium in sample.media):
@@ -58,7 +60,7 @@ class Objective:
             file = encoding.module(model.config, kind)
             if not hasattr(file, "masked"):
                 raise BadRecipe(lacking(model.config.encoders[kind]["name"]))
-            self.pretraining[kind] = whole = file.masked(model.encoders[kind])
+            self.pretraining[kind] = whole = file.masked(model.encoders[kind]).to(self.device)
             inside = {id(weight) for weight in weights}
             self.own[f"{kind}.encoder"] = [weight for weight in whole.parameters() if id(weight) not in inside]
         if not self.pretraining:
@@ -69,12 +71,16 @@ class Objective:
         losses: list[Tensor] = []
         counts: list[int] = []
         for kind in (kind for kind in seen.kinds if kind in self.pretraining):
-            media, valid = seen.features(kind)
+            media, valid = send_to_device(seen.features(kind), self.device)
             losses.append(self.pretraining[kind](media, valid) * len(media))
             counts.append(len(media))
         if not losses:
             raise BadData(f"sample {samples[0].id}: masked: no medium of an encoder that this stage trains")
         return torch.stack(losses).sum() / sum(counts), sum(counts)
+
+    def weigh(self, samples: Sequence[Sample]) -> int:
+        """How many media are in the mean."""
+        return sum(medium.kind in self.pretraining for sample in samples for medium in sample.media)
 
     def finish(self) -> None:
         """Nothing is left to do after the last step."""

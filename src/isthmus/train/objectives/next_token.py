@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from accelerate.utils import send_to_device
 from torch import Tensor
 
 from isthmus.data.packing import Row, alone, collate, pack, packs, read_and_answer
@@ -44,7 +45,8 @@ class Objective:
             rows = [pack(one, self.template, seen.media(place), last=True) for place, one in enumerate(samples)]
         batch = self._batch(rows)
         texts = self.texts((kind, s.turns[-1].question) for i, s in enumerate(samples) for kind, _ in seen.slots(i))
-        loss = self.model(use_cache=False, **batch, **seen.inputs(), **texts).loss
+        inputs = send_to_device(batch | seen.inputs() | texts, self.model.device)
+        loss = self.model(use_cache=False, **inputs).loss
         return loss, sum(len(row.ids) for row in rows)
 
     def weigh(self, samples: Sequence[Sample]) -> int:

@@ -1,0 +1,148 @@
+"""Two and four processes on gloo take the steps that one takes: replicated, divided, stopped, and on other numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_run
+import torch
+from rich.console import Console
+
+from isthmus.model import load
+from isthmus.train import run
+from isthmus.train.recipe import Recipe
+
+QUIET = Console(quiet=True)
+
+# Launches processes forked from one that has imported everything. Each line of its input is a JSON object: how many,
+# the recipe, the folder, whether to divide the LLM, and after which step process 1 is told to stop (0: never).
+LAUNCHER = """
+import json, os, signal, sys, socket, torch
+import torch.distributed.fsdp
+import torch.distributed.checkpoint
+from pathlib import Path
+from rich.console import Console
+from isthmus.errors import Interrupted
+from isthmus.train import loop, run
+from isthmus.train.recipe import Recipe
+import transformers
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+loop.SAVE_EVERY = 0.0
+torch.set_num_threads(1)  # a pool of threads does not survive a fork
+
+def one(rank, order, port):
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(order["processes"])}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": str(order["processes"])}
+    recipe = Recipe.model_validate_json(Path(order["recipe"]).read_text())
+    add = loop.Progressed.add
+    def counted(self, *arguments):
+        add(self, *arguments)
+        if rank == 1 and self.step == order["stop"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+    loop.Progressed.add = counted
+    console = Console(file=sys.stderr)
+    try:
+        run.train(recipe, Path(order["out"]), resume=True, shard=order["shard"], console=console)
+    except Interrupted:
+        return 3
+    return 0
+
+for line in sys.stdin:
+    order = json.loads(line)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    children = []
+    for rank in range(order["processes"]):
+        if (child := os.fork()) == 0:
+            code = 1
+            try:
+                code = one(rank, order, port)
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        children.append(child)
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
+"""
+
+
+class Launcher:
+    """Runs of several processes, one after another."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", LAUNCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, recipe: Recipe, out: Path, processes: int, shard: bool = False, stop: int = 0) -> None:
+        (path := out.with_suffix(".json")).write_text(recipe.model_dump_json())
+        order = {"recipe": str(path), "out": str(out), "processes": processes, "shard": shard, "stop": stop}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        assert json.loads(self.process.stdout.readline()) == [3 if stop else 0] * processes
+
+
+@pytest.fixture(scope="module")
+def launch() -> Iterator[Launcher]:
+    launcher = Launcher()
+    yield launcher
+    launcher.process.communicate(timeout=60)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A recipe whose batches hold samples with no picture, one, and two; every third has none."""
+    monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "cache"))
+    folder = tiny_run.pictures(tmp_path / "pictures")
+    names, rows = tiny_run.COLOURS, []
+    for number, (one, two) in enumerate(zip(names, names[1:] + names[:1], strict=True)):
+        shown = [f"{one}.png", f"{two}.png"][: number % 3]
+        said = ["<image>" * len(shown) + "what ?", " ".join([one] * (1 + number % 4)), "and ?", two]
+        talk = [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(said)]
+        rows.append({"id": one, "conversations": talk} | ({"image": shown} if shown else {}))
+    (folder / "chats.json").write_text(json.dumps(rows))
+    llm, vision = tiny_run.parts(tmp_path / "parts")
+    image = {"encoder": "vit-s", "connector": "mlp", "part": str(vision), "size": 16, "tokens": 4}
+    data = {str(folder / "chats.json"): {}}
+    stage = {"data": data, "warmup": 2, "batch": 4}
+    pretrain = {"name": "pretrain", "train": {"image.connector": 3e-3}, "steps": 3}
+    instruct = {"name": "instruct", "train": {"image.connector": 3e-3, "llm": {"lora": 2, "lr": 1e-2}}, "steps": 6}
+    return {"name": "mixed", "model": {"llm": str(llm), "image": image}, "stages": [stage | pretrain, stage | instruct]}
+
+
+def check_same(recipe: Recipe, one: Path, several: Path) -> None:
+    """The same loss curve and the same model, but for the order in which numbers are added."""
+    curves = []
+    for out in (one, several):
+        lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        curves.append([(line["stage"], line["step"], line["loss"]) for line in lines])
+    assert [point[:2] for point in curves[0]] == [point[:2] for point in curves[1]]
+    assert [point[2] for point in curves[1]] == pytest.approx([point[2] for point in curves[0]], abs=1e-4)
+    ours, theirs = (load(out / "model")[0].state_dict() for out in (one, several))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name], tensor, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shard", [False, True], ids=["replicated", "divided"])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_same_steps_as_one_process(
+    processes: int, shard: bool, mixed: dict[str, Any], launch: Launcher, tmp_path: Path
+) -> None:
+    recipe = Recipe.model_validate(mixed)
+    run.train(recipe, tmp_path / "one", console=QUIET)
+    launch(recipe, tmp_path / "several", processes, shard)
+    check_same(recipe, tmp_path / "one", tmp_path / "several")
