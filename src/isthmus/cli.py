@@ -234,10 +234,12 @@ def train(
     changes: Changes = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    shard: Annotated[bool, typer.Option("--shard", help="Divide the LLM among the processes.")] = False,
 ) -> None:
     """Train the stages of a recipe, with changes such as stages.instruct.steps=40.
 
-    Ctrl-C saves and prints the command that goes on.
+    Ctrl-C saves and prints the command that goes on. Several processes share the work: torchrun --nproc-per-node 2
+    --no-python isthmus train demo
 
     \b
     Examples:
@@ -248,11 +250,13 @@ def train(
     from isthmus.train.recipe import load_recipe
     from isthmus.train.run import train as run
 
-    console = Console()
+    console = Console(quiet=os.environ.get("RANK", "0") != "0")  # of several processes, one speaks
     plan = load_recipe(recipe, changes)
     folder = out or Path("runs") / plan.name
-    again = command("train", recipe, *(changes or []), "--out", str(folder), "--resume")
-    run(plan, folder, resume=resume, command=again, console=console)
+    again = command(
+        "train", recipe, *(changes or []), *(["--shard"] if shard else []), "--out", str(folder), "--resume"
+    )
+    run(plan, folder, resume=resume, shard=shard, command=again, console=console)
     talk = command("chat", "--model", str(folder / "model"))
     console.print(f"Talk to it:  {talk}", highlight=False, markup=False, soft_wrap=True)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,3 +148,109 @@ def test_the_same_steps_as_one_process(
     run.train(recipe, tmp_path / "one", console=QUIET)
     launch(recipe, tmp_path / "several", processes, shard)
     check_same(recipe, tmp_path / "one", tmp_path / "several")
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "encoder and LLM learn": {"train": {"image.encoder": 1e-3, "image.connector": 3e-3, "llm": 1e-3}},
+    "encoder adapter": {"train": {"image.encoder": {"lora": 2, "lr": 1e-2}, "image.connector": 3e-3}},
+    "contrast": {"objective": "contrast", "train": {"image.connector": 3e-3}, "batch": 6},
+    "accumulated": {"train": {"image.connector": 3e-3, "llm": {"lora": 2, "lr": 1e-2}}, "accumulate": 2, "batch": 2},
+    "fewer samples than processes": {"train": {"image.connector": 3e-3}, "batch": 3},
+    "gates in the LLM": {"connector": "gated-cross-attention", "train": {"image.connector": 3e-2}},
+    "expert in the LLM": {"connector": "visual-expert", "train": {"image.connector": 3e-3, "llm": 1e-3}},
+    "encoder-decoder": {"llm": "t5", "train": {"image.connector": 3e-3, "llm": {"lora": 2, "lr": 1e-2}}},
+    "checked": {
+        "train": {"image.connector": 3e-3, "llm": 1e-3},
+        "check": {"every": 2, "data": "", "split": "test", "count": 2, "keep": "best"},
+    },
+}
+
+
+@pytest.mark.parametrize("shard", [False, True], ids=["replicated", "divided"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_whatever_is_trained(
+    variant: str, shard: bool, mixed: dict[str, Any], launch: Launcher, tmp_path: Path
+) -> None:
+    changes = dict(VARIANTS[variant])
+    if "connector" in changes:
+        mixed["model"]["image"] = {key: value for key, value in mixed["model"]["image"].items() if key != "tokens"} | {
+            "connector": changes.pop("connector")
+        }
+    if "llm" in changes:
+        mixed["model"]["llm"] = str(tiny_run.parts(tmp_path / "other", changes.pop("llm"))[0])
+    if "check" in changes:
+        changes["check"] |= {"data": str(tmp_path / "pictures")}
+    if variant == "contrast":
+        mixed["stages"][0]["data"] = {str(tmp_path / "pictures"): {}} | mixed["stages"][0]["data"]
+    mixed["stages"] = [mixed["stages"][0] | changes | {"steps": 4}]
+    recipe = Recipe.model_validate(mixed)
+    run.train(recipe, tmp_path / "one", console=QUIET)
+    launch(recipe, tmp_path / "several", 4 if "fewer" in variant else 2, shard)
+    check_same(recipe, tmp_path / "one", tmp_path / "several")
+
+
+def test_a_divided_checkpoint_goes_on_with_other_numbers(
+    mixed: dict[str, Any], launch: Launcher, tmp_path: Path
+) -> None:
+    """Stopped by a signal to one process, twice: begun by four, continued by two, ended by one."""
+    mixed["stages"][1]["steps"] = 9
+    recipe = Recipe.model_validate(mixed)
+    run.train(recipe, tmp_path / "one", console=QUIET)
+    launch(recipe, tmp_path / "several", 4, shard=True, stop=5)
+    assert len(list((tmp_path / "several/stages/instruct").glob("*.distcp"))) == 4
+    launch(recipe, tmp_path / "several", 2, shard=True, stop=7)
+    run.train(recipe, tmp_path / "several", resume=True, console=QUIET)
+    check_same(recipe, tmp_path / "one", tmp_path / "several")
+
+
+LAUNCH = Path(__file__).parents[2] / "launch"
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> dict[str, str]:
+    """An environment in which the launch scripts find this Python's commands, and stand-ins for Slurm's."""
+    (tmp_path / "bin").mkdir()
+    scripts = {
+        "isthmus": f'exec {sys.executable} -m isthmus.cli "$@"',
+        "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
+        "srun": 'exec "$@"',
+        "scontrol": f'[ "$1" = show ] && echo 127.0.0.1 || echo "$@" >> {tmp_path}/asked',
+    }
+    for name, text in scripts.items():
+        (path := tmp_path / "bin" / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        path.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    slurm = {"SLURM_JOB_NODELIST": "here", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_ID": "7", "PORT": port}
+    return os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "PROCESSES": "2"} | slurm
+
+
+def test_torchrun(mixed: dict[str, Any], shell: dict[str, str], tmp_path: Path) -> None:
+    (path := tmp_path / "mixed.yaml").write_text(json.dumps(mixed))
+    line = [str(LAUNCH / "torchrun.sh"), str(path), "stages.instruct.steps=3", "--out", str(tmp_path / "several")]
+    done = subprocess.run(line, env=shell, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Talk to it") == 1  # one of them speaks
+    changed = Recipe.model_validate(mixed | {"stages": [mixed["stages"][0], mixed["stages"][1] | {"steps": 3}]})
+    run.train(changed, tmp_path / "one", console=QUIET)
+    check_same(changed, tmp_path / "one", tmp_path / "several")
+
+
+def test_slurm_stops_in_time_and_queues_again(mixed: dict[str, Any], shell: dict[str, str], tmp_path: Path) -> None:
+    (path := tmp_path / "mixed.yaml").write_text(json.dumps(mixed))
+    out = tmp_path / "several"
+    line = ["bash", str(LAUNCH / "slurm.sbatch"), str(path), "stages.instruct.steps=100000", "--out", str(out)]
+    job = subprocess.Popen(line, env=shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    log = out / "log.jsonl"
+    for _ in range(1200):
+        if log.exists() and "instruct" in log.read_text():
+            break
+        assert job.poll() is None, job.stdout and job.stdout.read()
+        time.sleep(0.1)
+    job.send_signal(signal.SIGTERM)
+    said, _ = job.communicate(timeout=60)
+    assert job.returncode == 0, said
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
+    step = json.loads((out / "stages/instruct/state.json").read_text())["progress"]["step"]
+    assert step == json.loads(log.read_text().splitlines()[-1])["step"] > 0

@@ -5,6 +5,7 @@ They are read by any number of processes, and by one alone.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -35,7 +36,9 @@ def read(folder: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
         raise ValueError("it was made for other trained parts")
     tensors = {name: torch.empty_like(tensor) for name, tensor in like.items()}
     try:
-        load(tensors, checkpoint_id=folder, no_dist=not distributed.is_initialized())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process alone reads it
+            load(tensors, checkpoint_id=folder, no_dist=not distributed.is_initialized())
     except CheckpointException as error:
         raise OSError(str(error)) from error
     return tensors
