@@ -102,12 +102,11 @@ def measure(trained: str, shard: bool, processes: int) -> dict[str, Any]:
         expected += sent("_allgather_base_", 2 * 4 * facts["llm"], processes)
         expected += sent("_reduce_scatter_base_", learned - 4 * facts["connector"], processes)
     measured = sum(sent(name, size, processes) for name, size in facts["bytes"].items())
-    print(
-        f"{trained}, {'divided' if shard else 'replicated'}, {processes}: {measured / 1e6:,.1f} MB sent a step, {expected / 1e6:,.1f} expected"
-    )
+    how = "divided" if shard else "replicated"
+    print(f"{trained}, {how}, {processes}: {measured / 1e6:,.1f} MB sent, {expected / 1e6:,.1f} expected")
     return {
         "trained": trained,
-        "llm": "divided" if shard else "replicated",
+        "llm": how,
         "processes": processes,
         "operations": {SENT[name][0]: count for name, count in facts["calls"].items()},
         "handed over, MB": {SENT[name][0]: round(size / 1e6, 2) for name, size in facts["bytes"].items()},

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -14,7 +17,7 @@ import torch
 from torch import Tensor
 
 from isthmus.data import features
-from isthmus.data.features import BATCH, FeatureCache, TooLarge
+from isthmus.data.features import BATCH, FeatureCache, Source, TooLarge
 from isthmus.errors import IsthmusError
 from isthmus.media.forms import key
 
@@ -37,10 +40,15 @@ def pictures(count: int, size: tuple[int, int] = (4, 2)) -> list[PIL.Image.Image
     return [PIL.Image.new("RGB", size, (i, 2 * i % 256, 7)) for i in range(count)]
 
 
+def given(media: Iterable[Any]) -> Iterator[Source]:
+    """Media without names."""
+    return (Source("", functools.partial(lambda own: own, medium)) for medium in media)
+
+
 def get(folder: Path, encoder: Encoder, some: list[PIL.Image.Image], name: str = "e") -> Tensor:
     store = FeatureCache(folder, name)
     try:
-        found, valid, pieces = store.get(([picture] for picture in some), len(some), encoder)
+        found, valid, pieces = store.get(given([picture] for picture in some), len(some), encoder)
         assert valid is None
         return found[[row for (row,) in pieces]]
     finally:
@@ -102,7 +110,7 @@ def test_pictures_are_drawn_as_they_are_needed(tmp_path: Path) -> None:
         return torch.zeros(len(some), 1, 1), None
 
     store = FeatureCache(tmp_path, "e")
-    store.get(lazily(), 3 * BATCH, encode)  # type: ignore[arg-type]
+    store.get(given(lazily()), 3 * BATCH, encode)  # type: ignore[arg-type]
     store.close()
     assert held == [BATCH] * 3, "each batch is encoded before the next one is drawn"
 
@@ -120,7 +128,7 @@ def test_media_of_several_pieces_and_of_different_lengths(tmp_path: Path) -> Non
 
     for _ in range(2):
         store = FeatureCache(tmp_path, "sounds")
-        found, valid, pieces = store.get([*sounds, sounds[1]], 4, encode)
+        found, valid, pieces = store.get(given([*sounds, sounds[1]]), 4, encode)
         store.close()
         assert [found[some][:, 1, 0].tolist() for some in pieces] == [
             [0],
@@ -141,7 +149,7 @@ def test_damage_and_infinity_are_named(tmp_path: Path) -> None:
         get(tmp_path, Encoder(), pictures(1))
     store = FeatureCache(tmp_path, "f")
     with pytest.raises(IsthmusError, match="not finite in float16"):
-        store.get([pictures(1)], 1, lambda some: (torch.full((1, 1, 1), 1e6), None))
+        store.get(given([pictures(1)]), 1, lambda some: (torch.full((1, 1, 1), 1e6), None))
     store.close()
     (tmp_path / "file").write_text("")
     with pytest.raises(IsthmusError, match="cannot be used"):
@@ -155,7 +163,7 @@ def test_shards_are_mapped_and_the_oldest_go_first(tmp_path: Path, monkeypatch: 
     files = sorted((tmp_path / "e").glob("*.f16"), key=lambda path: path.stat().st_mtime_ns)
     assert len(files) == 3
     store = FeatureCache(tmp_path, "e")
-    rows, _, _ = store.get(([picture] for picture in some), len(some), Encoder(fails_after=0))
+    rows, _, _ = store.get(given([picture] for picture in some), len(some), Encoder(fails_after=0))
     store.close()
     assert all(isinstance(shard, np.memmap) for shard in rows.shards)
     for index in (5, [0, 95, 40], slice(90, None)):
@@ -188,3 +196,30 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
     found = get(tmp_path, encoder, pictures(120))
     assert encoder.seen == 0
     assert sums == [float(found[start : start + 80].sum()) for start in (0, 20, 40)]
+
+
+def test_what_has_a_name_is_read_once(tmp_path: Path) -> None:
+    read: list[int] = []
+
+    def source(number: int) -> Source:
+        def own() -> Any:
+            read.append(number)
+            return None if number == 3 else [pictures(9)[number]]
+
+        return Source(f"picture {number}", own)
+
+    encoder, wanted = Encoder(), [0, 1, 2, 3, 1]
+    for name in ("e", "e", "another-encoder"):
+        store = FeatureCache(tmp_path, name)
+        found, _, pieces = store.get(map(source, wanted), 5, encoder)
+        store.close()
+        assert pieces[3] is None  # nothing is known of what is left out, so it is tried again
+        assert [found[pieces[i][0]][0, 0] for i in (0, 1, 2, 4)] == [0, 1, 2, 1]
+    assert read == [0, 1, 2, 3, 1, 3, 0, 1, 2, 3, 1]
+    assert encoder.seen == 6
+    for shard in (tmp_path / "e").glob("*.f16"):
+        shard.unlink()  # as when room was needed
+    store = FeatureCache(tmp_path, "e")
+    store.get(map(source, [2]), 1, encoder)
+    store.close()
+    assert read[-1] == 2

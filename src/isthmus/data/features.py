@@ -6,6 +6,7 @@ with its form and shape (two pictures of equal bytes and different shape are dif
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
@@ -14,6 +15,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +32,17 @@ Pieces = Sequence[Any]  # what an encoder is given of one medium: pictures or ar
 Encode = Callable[[list[Any]], tuple[Tensor, Tensor | None]]
 Entry = tuple[Tensor, Tensor | None, tuple[int, int]]  # features [pieces, N, D], units of each piece, N and D
 Kept = tuple[str, int, int, bytes | None, int]  # shard, first row, pieces, units of each, checksum
+
+
+@dataclass(frozen=True)
+class Source:
+    """A medium that is read only where its name is not known yet: the name (none: always), and how it is read.
+
+    A medium that gives None is left out.
+    """
+
+    name: str
+    read: Callable[[], Pieces | None]
 
 
 class TooLarge(IsthmusError):
@@ -54,6 +67,7 @@ class FeatureCache:
         try:
             with self._usable(), self.db:
                 self.db.execute("CREATE TABLE IF NOT EXISTS shards (name TEXT PRIMARY KEY, n INT, d INT)")
+                self.db.execute("CREATE TABLE IF NOT EXISTS sources (name TEXT PRIMARY KEY, key BLOB)")
                 self.db.execute(
                     "CREATE TABLE IF NOT EXISTS media"
                     " (key BLOB PRIMARY KEY, shard TEXT, row INT, pieces INT, units BLOB, crc INT)"
@@ -68,12 +82,14 @@ class FeatureCache:
             self._file.close()
         self.db.close()
 
-    def get(self, media: Iterable[Pieces], count: int, encode: Encode) -> tuple[Rows, Tensor | None, list[range]]:
+    def get(
+        self, media: Iterable[Source], count: int, encode: Encode
+    ) -> tuple[Rows, Tensor | None, list[range | None]]:
         """Features [P, N, D] of N = `count` media's pieces as float16, their `valid` [P], and each medium's pieces.
 
-        A medium is what its encoder is given of it: one array or picture, or several pieces. Equal media share theirs.
-        `encode` is called in batches for those not there yet, and media are made as they are needed. An interrupted
-        call keeps the batches it had.
+        What is read of a medium is what its encoder is given: one array or picture, or several pieces. Equal media
+        share theirs. `encode` is called in batches for those not there yet, and media are read as they are needed. An
+        interrupted call keeps the batches it had.
 
         Args:
             encode: pieces of several media -> features [K, N, D], and how many units of each are real [K] or None.
@@ -82,18 +98,19 @@ class FeatureCache:
         shards: dict[str, int] = {}  # name -> number
         places: list[tuple[int, int]] = []
         units: list[bytes | None] = []
-        out: list[range] = []
+        out: list[range | None] = []
         digest, more = hashlib.sha256(), iter(media)
         while some := list(itertools.islice(more, BATCH)):
-            batch = dict(zip(named := [_key(medium) for medium in some], some, strict=True))
+            named, read = self._named(some)
+            new = {k for k in named if k is not None and k not in first}
             with self._usable():
-                found = self._read(batch.keys() - first.keys())
-            if wanted := {k: medium for k, medium in batch.items() if k not in found and k not in first}:
-                made = dict(zip(wanted, _encoded([*wanted.values()], encode), strict=True))
+                found = self._read(new)
+            if wanted := [k for k in dict.fromkeys(named) if k in new and k not in found]:
+                made = dict(zip(wanted, _encoded([read[k]() for k in wanted], encode), strict=True))
                 with self._usable():
                     found |= self._write(made, {self.here / name for name in shards}, len(out), count)
             for k in dict.fromkeys(named):
-                if k in first:
+                if k is None or k in first:
                     continue
                 shard, row, pieces, own, crc = found[k]
                 number = shards.setdefault(shard, len(shards))
@@ -101,12 +118,33 @@ class FeatureCache:
                 places += [(number, row + i) for i in range(pieces)]
                 units.append(own)
                 digest.update(k + crc.to_bytes(4, "big"))
-            out += [first[k] for k in named]
+            out += [None if k is None else first[k] for k in named]
         with self._usable():
             mapped = [self._map(name) for name in shards]
         known = [_array(own, np.int64) for own in units if own is not None]
         rows = Rows(mapped, np.array(places, np.int64).reshape(-1, 2), digest.hexdigest())
         return rows, torch.cat(known) if known else None, out
+
+    def _named(self, some: Sequence[Source]) -> tuple[list[bytes | None], dict[bytes, Callable[[], Any]]]:
+        """The key of each medium, None where it is left out, and how those that may be needed are read."""
+        names = list({own.name for own in some if own.name})
+        with self._usable():
+            marks = ",".join("?" * len(names))
+            known = dict(self.db.execute(f"SELECT name, key FROM sources WHERE name IN ({marks})", names).fetchall())
+        keys: list[bytes | None] = []
+        read: dict[bytes, Callable[[], Any]] = {}
+        learned: dict[str, bytes] = {}
+        for own in some:
+            if (k := known.get(own.name)) is not None:
+                read.setdefault(k, own.read)
+            elif (pieces := own.read()) is not None:
+                k = _key(pieces)
+                read[k] = functools.partial(lambda pieces: pieces, pieces)
+                learned |= {own.name: k} if own.name else {}
+            keys.append(k)
+        with self._usable(), self.db:
+            self.db.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", [*learned.items()])
+        return keys, read
 
     def _map(self, name: str) -> Any:
         (self.here / name).touch()  # it is in use

@@ -7,8 +7,11 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +21,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from isthmus.data.features import FeatureCache, TooLarge
+from isthmus.data.features import FeatureCache, Source, TooLarge
 from isthmus.data.seen import Piece, Seen
 from isthmus.data.shards import Rows
 from isthmus.errors import BadMedia
@@ -27,7 +30,7 @@ from isthmus.train.mixture import Mixture, without
 from isthmus.train.recipe import Mix, Stage
 from isthmus.train.setup import Run, learning, raw
 from isthmus.train.world import ALONE, World
-from isthmus.types import Medium, Sample
+from isthmus.types import Medium, Sample, Slice
 
 NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype")  # features do not depend on these
 
@@ -129,26 +132,27 @@ def features(
     store: dict[str, Tensor | Rows] = {}
     valid: dict[str, Tensor] = {}
     rows: dict[str, dict[int, list[list[Piece]]]] = {}
-    kinds = dict.fromkeys(medium.kind for sample in samples for medium in sample.media)
-    for kind in (kind for kind in kinds if kind not in without):
-        count = sum(medium.kind == kind for sample in samples for medium in sample.media)
-        title = note if len(kinds) == 1 else f"{note}, {kind}"
-        media = ((i, sample, m) for i, sample in enumerate(samples) for m in sample.media if m.kind == kind)
-        shown = track(media, f"{title:>12}", total=count, disable=count < 128, console=console)
-        owners: list[int] = []
+    media = [sample.media for sample in samples]  # once: of a large set, each sample is read from its file
+    count = Counter(medium.kind for own in media for medium in own)
+    for kind in (kind for kind in count if kind not in without):
+        title = note if len(count) == 1 else f"{note}, {kind}"
+        owners = [i for i, own in enumerate(media) for m in own if m.kind == kind]
+        some = (_source(run, samples, i, m, bad) for i, own in enumerate(media) for m in own if m.kind == kind)
+        shown = track(some, f"{title:>12}", total=count[kind], disable=count[kind] < 128, console=console)
         with closing(FeatureCache(cache.root() / "features", fingerprint(run, kind))) as kept:
-            arrays = _good(run, shown, owners, bad)
-            store[kind], lengths, pieces = kept.get(arrays, count, functools.partial(_encode, run, kind))
+            encode = functools.partial(_encode, run, kind)
+            store[kind], lengths, pieces = kept.get(shown, count[kind], encode)
         valid |= {} if lengths is None else {kind: lengths}
         slots = run.processor.counts(kind, len(store[kind]), lengths)
         rows[kind] = {}
-        for owner, some in zip(owners, pieces, strict=True):
-            rows[kind].setdefault(owner, []).append([(kind, row, slots[row]) for row in some])
+        for owner, own in zip(owners, pieces, strict=True):
+            if own is not None:
+                rows[kind].setdefault(owner, []).append([(kind, row, slots[row]) for row in own])
     each = []
-    for i, sample in enumerate(samples):
+    for i, shown_here in enumerate(media):
         if not bad or i not in bad:
             mine = {kind: iter(own.get(i, ())) for kind, own in rows.items()}
-            each.append([next(mine[m.kind]) if m.kind in mine else [(m.kind, 0, 0)] for m in sample.media])
+            each.append([next(mine[m.kind]) if m.kind in mine else [(m.kind, 0, 0)] for m in shown_here])
     return Seen(store, valid, each)
 
 
@@ -172,20 +176,39 @@ def fingerprint(run: Run, kind: str) -> str:
     return digest.hexdigest()
 
 
-def _good(
-    run: Run, media: Iterable[tuple[int, Sample, Medium]], owners: list[int], bad: dict[int, str] | None
-) -> Iterator[Any]:
-    """The arrays of media that can be decoded; `owners` are the places of their samples."""
-    for place, sample, medium in media:
+def _source(run: Run, samples: Sequence[Sample], place: int, medium: Medium, bad: dict[int, str] | None) -> Source:
+    """A medium of a sample, read when it is needed; one that cannot be decoded is noted in `bad`, and left out."""
+
+    def read() -> Any:
         try:
-            arrays = _arrays(run, sample, medium)
+            return _arrays(run, samples[place], medium)
         except BadMedia as error:
             if bad is None:
                 raise
             bad[place] = str(error)
-        else:
-            owners.append(place)
-            yield arrays
+            return None
+
+    return Source(_name(medium), read)
+
+
+def _name(medium: Medium) -> str:
+    """What tells a medium from every other one without its being read, as far as its file's size and time tell it.
+
+    None for one that is made: its code may change.
+    """
+    source: Any = medium.source
+    if isinstance(source, bytes):
+        place = hashlib.sha256(source).hexdigest()
+    elif isinstance(source, str | Path | Slice):
+        path, *span = dataclasses.astuple(source) if isinstance(source, Slice) else (source,)
+        try:
+            facts = os.stat(path)
+        except OSError:  # told when it is read
+            return ""
+        place = repr((os.path.abspath(path), facts.st_size, facts.st_mtime_ns, *span))
+    else:
+        return ""
+    return repr((place, dataclasses.replace(medium, source=b"")))
 
 
 def _arrays(run: Run, sample: Sample, medium: Medium) -> Any:
