@@ -76,7 +76,7 @@ def child(trained: str, shard: bool, folder: Path) -> None:
     stage = {"name": "one", "train": TRAINED[trained], "data": data, "steps": STEPS, "batch": 4}
     recipe = Recipe.model_validate({"name": "communication", "model": parts, "stages": [stage]})
     with Counted():
-        done = run.train(recipe, folder, shard=shard, console=Console(quiet=True))
+        done = run.train(recipe, folder, shard="all" if shard else None, console=Console(quiet=True))
     if os.environ["RANK"] == "0":
         weights = {"llm": done.model.llm, "connector": done.model.connectors}
         found |= {name: sum(w.numel() for w in module.parameters()) for name, module in weights.items()}

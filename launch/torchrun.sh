@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train a recipe with several processes of this machine: one for each GPU, or as many as PROCESSES says.
 #
-#     launch/torchrun.sh demo --out runs/demo          PROCESSES=2 launch/torchrun.sh demo --shard
+#     launch/torchrun.sh demo --out runs/demo          PROCESSES=2 launch/torchrun.sh demo --shard all
 #
 # The arguments are those of `isthmus train`. Ctrl-C and SIGTERM stop all of them at the end of a step, saved; the same
 # line with --resume goes on, with this or another number of processes.

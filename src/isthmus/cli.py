@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import traceback
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output, for programs.")]
 Changes = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes, with dotted keys.")]
 RecipeName = Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that comes with Isthmus.")]
+Shards = Enum("Shards", {"all": "all", "machine": "machine"})  # `train.world.Shard`, which would import torch
 FOLDERS = {"encoders": "encoder", "connectors": "connector", "data.sets": "data set", "train.objectives": "objective"}
 
 
@@ -234,7 +236,9 @@ def train(
     changes: Changes = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    shard: Annotated[bool, typer.Option("--shard", help="Divide the LLM among the processes.")] = False,
+    shard: Annotated[
+        Shards | None, typer.Option(help="Divide the LLM among all processes, or among those of each machine.")
+    ] = None,
 ) -> None:
     """Train the stages of a recipe, with changes such as stages.instruct.steps=40.
 
@@ -256,7 +260,7 @@ def train(
     again = command(
         "train", recipe, *(changes or []), *(["--shard"] if shard else []), "--out", str(folder), "--resume"
     )
-    run(plan, folder, resume=resume, shard=shard, command=again, console=console)
+    run(plan, folder, resume=resume, shard=shard and shard.value, command=again, console=console)
     talk = command("chat", "--model", str(folder / "model"))
     console.print(f"Talk to it:  {talk}", highlight=False, markup=False, soft_wrap=True)
 

@@ -155,6 +155,12 @@ class Sample:
     chained: bool = False
     system: str = ""
 
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of text that one position comes after at most: all turns where they are chained, else the longest."""
+        turns = [len(f"{turn.question}{turn.answer}".encode()) for turn in self.turns]
+        return len(self.system.encode()) + (sum(turns) if self.chained else max(turns, default=0))
+
 
 @dataclass(frozen=True)
 class Message:

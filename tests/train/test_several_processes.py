@@ -25,7 +25,7 @@ from isthmus.train.recipe import Recipe
 QUIET = Console(quiet=True)
 
 # Launches processes forked from one that has imported everything. Each line of its input is a JSON object: how many,
-# the recipe, the folder, whether to divide the LLM, and after which step process 1 is told to stop (0: never).
+# the recipe, the folder, how the LLM is divided, and after which step process 1 is told to stop (0: never).
 LAUNCHER = """
 import json, os, signal, sys, socket, torch
 import torch.distributed.fsdp
@@ -43,7 +43,7 @@ torch.set_num_threads(1)  # a pool of threads does not survive a fork
 
 def one(rank, order, port):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(order["processes"])}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": str(order["processes"])}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": "2"}
     recipe = Recipe.model_validate_json(Path(order["recipe"]).read_text())
     add = loop.Progressed.add
     def counted(self, *arguments):
@@ -87,7 +87,7 @@ class Launcher:
             [sys.executable, "-c", LAUNCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def __call__(self, recipe: Recipe, out: Path, processes: int, shard: bool = False, stop: int = 0) -> None:
+    def __call__(self, recipe: Recipe, out: Path, processes: int, shard: str | None = None, stop: int = 0) -> None:
         (path := out.with_suffix(".json")).write_text(recipe.model_dump_json())
         order = {"recipe": str(path), "out": str(out), "processes": processes, "shard": shard, "stop": stop}
         assert self.process.stdin is not None
@@ -139,10 +139,9 @@ def check_same(recipe: Recipe, one: Path, several: Path) -> None:
         torch.testing.assert_close(theirs[name], tensor, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("shard", [False, True], ids=["replicated", "divided"])
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize(("processes", "shard"), [(2, None), (4, None), (2, "all"), (4, "all"), (4, "machine")])
 def test_the_same_steps_as_one_process(
-    processes: int, shard: bool, mixed: dict[str, Any], launch: Launcher, tmp_path: Path
+    processes: int, shard: str | None, mixed: dict[str, Any], launch: Launcher, tmp_path: Path
 ) -> None:
     recipe = Recipe.model_validate(mixed)
     run.train(recipe, tmp_path / "one", console=QUIET)
@@ -166,10 +165,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("shard", [False, True], ids=["replicated", "divided"])
+@pytest.mark.parametrize("shard", [None, "all"], ids=["replicated", "divided"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_whatever_is_trained(
-    variant: str, shard: bool, mixed: dict[str, Any], launch: Launcher, tmp_path: Path
+    variant: str, shard: str | None, mixed: dict[str, Any], launch: Launcher, tmp_path: Path
 ) -> None:
     changes = dict(VARIANTS[variant])
     if "connector" in changes:
@@ -196,9 +195,9 @@ def test_a_divided_checkpoint_goes_on_with_other_numbers(
     mixed["stages"][1]["steps"] = 9
     recipe = Recipe.model_validate(mixed)
     run.train(recipe, tmp_path / "one", console=QUIET)
-    launch(recipe, tmp_path / "several", 4, shard=True, stop=5)
+    launch(recipe, tmp_path / "several", 4, shard="all", stop=5)
     assert len(list((tmp_path / "several/stages/instruct").glob("*.distcp"))) == 4
-    launch(recipe, tmp_path / "several", 2, shard=True, stop=7)
+    launch(recipe, tmp_path / "several", 2, shard="all", stop=7)
     run.train(recipe, tmp_path / "several", resume=True, console=QUIET)
     check_same(recipe, tmp_path / "one", tmp_path / "several")
 

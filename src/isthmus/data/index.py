@@ -35,7 +35,7 @@ from isthmus.parts import cache
 from isthmus.parts.mapped import mapped
 from isthmus.types import KINDS, Medium, Sample, Slice, Turn
 
-VERSION = 1  # of what an index holds
+VERSION = 2  # of what an index holds
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 TURN = 16  # characters of a short turn: what `Index.lengths` counts in
 TOLERATE = 0.01  # the share of rows, or of samples whose media are decoded, that may be bad
@@ -43,11 +43,15 @@ SHOWN = 3  # bad rows that an error quotes
 
 
 class Index(Sequence[Sample]):
-    """The samples of an index folder; `bad` rows were left out, and `digest` stands for all that is in it."""
+    """The samples of an index folder; `bad` rows were left out, and `digest` stands for all that is in it.
+
+    `kinds` of media are in it, and no sample has more than `longest` bytes of text before its last token.
+    """
 
     def __init__(self, folder: Path) -> None:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         self.folder, self.bad, self.digest = folder, int(facts["bad"]), str(facts["digest"])
+        self.kinds, self.longest = frozenset(facts["kinds"]), int(facts["longest"])
         self.offsets = open_memmap(folder / "offsets.npy", "r")
         self.lengths = open_memmap(folder / "lengths.npy", "r")
         self._lines = mapped(folder / "samples.jsonl")
@@ -94,6 +98,16 @@ class Chosen(Sequence[Sample]):
 
     def __hash__(self) -> int:
         return hash(self.samples)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of media of all samples among which these were chosen."""
+        return self.samples.kinds
+
+    @property
+    def longest(self) -> int:
+        """No sample has more bytes of text before its last token."""
+        return self.samples.longest
 
     @property
     def lengths(self) -> Any:
@@ -209,7 +223,8 @@ def _rows(paths: Iterable[Path]) -> Iterator[Found]:
 
 def _write(found: Iterator[Found], reading: Reading, folder: Path) -> None:
     """Read all rows once and write the index. A full disk leaves nothing behind."""
-    offsets, lengths, bad = [0], [], 0
+    offsets, lengths, bad, longest = [0], [], 0, 0
+    kinds: set[str] = set()
     names: set[bytes] = set()
     digest = hashlib.sha256()
     with (
@@ -237,9 +252,12 @@ def _write(found: Iterator[Found], reading: Reading, folder: Path) -> None:
                 offsets.append(offsets[-1] + len(line))
                 said = sum(len(turn.question) + len(turn.answer) for turn in sample.turns)
                 lengths.append(len(sample.turns) + said // TURN)
+                kinds |= {medium.kind for medium in sample.media}
+                longest = max(longest, sample.text_bytes)
         np.save(new / "offsets.npy", np.array(offsets, np.int64))
         np.save(new / "lengths.npy", np.array(lengths, np.int32))
-        (new / "facts.json").write_text(json.dumps({"bad": bad, "digest": digest.hexdigest()}))
+        facts = {"kinds": sorted(kinds), "longest": longest}
+        (new / "facts.json").write_text(json.dumps(facts | {"bad": bad, "digest": digest.hexdigest()}))
         cache.write_manifest(new, {"index": str(VERSION)})
         cache.publish(new, folder)
 

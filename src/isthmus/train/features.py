@@ -26,7 +26,7 @@ from isthmus.data.seen import Piece, Seen
 from isthmus.data.shards import Rows
 from isthmus.errors import BadMedia
 from isthmus.parts import cache
-from isthmus.train.mixture import Mixture, without
+from isthmus.train.mixture import Mixture, kinds, without
 from isthmus.train.recipe import Mix, Stage
 from isthmus.train.setup import Run, learning, raw
 from isthmus.train.world import ALONE, World
@@ -53,20 +53,20 @@ def mixed(
         before: of the stage before. Where it has these features already, they are not read again.
         world: the processes that encode a share each, and find the others' in the cache.
     """
-    kinds = {medium.kind for sample in samples for medium in sample.media}
-    fresh = kinds if raw(stage) else kinds & {*learning(stage), *altered}
+    shown = kinds(samples)
+    fresh = shown if raw(stage) else shown & {*learning(stage), *altered}
     if not fresh and before is not None and before.prepare is None and before.samples == samples:
         return Mixture(samples, mixes, before.features)
     bad: dict[int, str] = {}
-    if world.size > 1 and (not fresh or kinds - fresh):
+    if world.size > 1 and (not fresh or shown - fresh):
         with suppress(TooLarge):
             features(run, world.share(samples), console=console, without=fresh, bad={})
         world.wait()
     try:
-        kept = features(run, samples, console=console, without=fresh, bad=bad) if not fresh or kinds - fresh else None
+        kept = features(run, samples, console=console, without=fresh, bad=bad) if not fresh or shown - fresh else None
     except TooLarge as error:
         (console or Console(stderr=True)).print(f"{error}. Until then, every step encodes its media anew", markup=False)
-        kept, fresh = None, kinds
+        kept, fresh = None, shown
     if bad:
         samples, mixes = without(samples, mixes, bad)
     prepare = functools.partial(prepared, run) if fresh else None

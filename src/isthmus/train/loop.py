@@ -7,7 +7,7 @@ import math
 import random
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from isthmus.data.seen import Seen
 from isthmus.errors import BadCheckpoint, BadRecipe, Interrupted, IsthmusError
 from isthmus.train import state
-from isthmus.train.mixture import Mixture
+from isthmus.train.mixture import Mixture, kinds
 from isthmus.train.order import order
 from isthmus.train.recipe import Stage
 from isthmus.train.state import Progressed, Saver
@@ -159,7 +159,7 @@ class _Stage:
             return {"loss": value}
         if done.step == 0:
             found = {group["name"]: [weight.grad for weight in group["params"]] for group in self.groups}
-            all_learn(self.stage, found, later=_kinds(self.mixture.samples) - _kinds(drawn.samples))
+            all_learn(self.stage, found, later=kinds(self.mixture.samples) - kinds(drawn.samples))
         self.bad = 0
         done.add(value, tokens / max(now - tick, 1e-9))
         return {"loss": value, "rate": factor, "norm": norm, "tokens_per_second": done.points[-1][3]}
@@ -317,10 +317,6 @@ def all_learn(stage: Stage, gradients: Mapping[str, Sequence[Tensor | None]], la
                 f"stage {stage.name}: the objective {stage.objective} gives {name} no gradient, so it"
                 " would not be trained. Take it out of `train`, or choose another objective."
             )
-
-
-def _kinds(samples: Iterable[Sample]) -> set[str]:
-    return {medium.kind for sample in samples for medium in sample.media}
 
 
 def _note(done: Progressed) -> str:

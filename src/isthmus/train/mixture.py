@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import itertools
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,8 @@ class Mixture:
             getattr(own, "digest", None) or [(s.id, s.turns, s.chained, s.system) for s in own]
             for own in _sets(self.samples)
         ]
-        media = [_stands_for(medium) for sample in self.samples for medium in self._left(sample)]
+        left = kinds(self.samples) - (set() if self.features is None else self.features.store.keys())
+        media = [_stands_for(medium) for sample in self.samples for medium in self._left(sample)] if left else []
         if self.features is None:
             return hashlib.sha256(repr((facts, media)).encode()).hexdigest()
         shapes = [(kind, own.shape, own.dtype) for kind, own in self.features.store.items()]
@@ -170,6 +171,22 @@ def _sets(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
     return samples.sets if isinstance(samples, Joined) else [samples]
 
 
+def kinds(samples: Sequence[Sample]) -> set[str]:
+    """The kinds of media that samples have; of chosen samples of files, those of all of them."""
+    found: set[str] = set()
+    for own in _sets(samples):
+        known = getattr(own, "kinds", None)
+        found |= {medium.kind for sample in own for medium in sample.media} if known is None else known
+    return found
+
+
+def longer(samples: Sequence[Sample], limit: int) -> Iterator[Sample]:
+    """The samples of more bytes of text than `limit` (`Sample.text_bytes`)."""
+    for own in _sets(samples):
+        if getattr(own, "longest", limit + 1) > limit:
+            yield from (sample for sample in own if sample.text_bytes > limit)
+
+
 def without(samples: Sequence[Sample], mixes: list[Mix], bad: Mapping[int, str]) -> tuple[Sequence[Sample], list[Mix]]:
     """The samples but for those at the `bad` places.
 
@@ -196,7 +213,7 @@ def without(samples: Sequence[Sample], mixes: list[Mix], bad: Mapping[int, str])
 def stage_samples(stage: Stage, seed: int) -> tuple[Sequence[Sample], list[Mix]]:
     """The samples of every data set of a stage, and the `Mix` that each belongs to."""
     sets = [load_split(name, "train", mix.count, mix.options, seed) for name, mix in stage.data.items()]
-    mixes = [mix for mix, some in zip(stage.data.values(), sets, strict=True) for _ in some]
+    mixes = [mix for mix, some in zip(stage.data.values(), sets, strict=True) for mix in [mix] * len(some)]
     return Joined(sets), mixes
 
 
@@ -213,7 +230,9 @@ def read_data(recipe: Recipe) -> list[tuple[Sequence[Sample], list[Mix]]]:
     return data
 
 
-def _takes(model: Parts, title: str, samples: Iterable[Sample]) -> None:
+def _takes(model: Parts, title: str, samples: Sequence[Sample]) -> None:
+    if kinds(samples) <= model.senses.keys():
+        return
     for sample in samples:
         if unknown := {medium.kind for medium in sample.media} - model.senses.keys():
             takes = ", ".join(model.senses) or "no media"

@@ -25,13 +25,19 @@ from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, read_data
 from isthmus.train.recipe import Mix, Recipe, Stage
 from isthmus.train.setup import Run, composed, helpers, objective, trained
-from isthmus.train.world import ALONE, World, world
+from isthmus.train.world import ALONE, Shard, World, world
 
 ROOM = 2**29  # bytes that must be free where a run is to go
 
 
 def train(
-    recipe: Recipe, folder: Path, *, resume: bool = False, shard: bool = False, command: str = "", console: Console
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    shard: Shard | None = None,
+    command: str = "",
+    console: Console,
 ) -> Run:
     """Train every stage and write the light checkpoint to `folder`.
 
@@ -41,7 +47,7 @@ def train(
     Launched as several processes (`train.world`), each calls this, and `folder` is one that all of them see.
 
     Args:
-        shard: divide the LLM among the processes; by default each has all of it.
+        shard: divide the LLM among all processes, or among those of each machine; by default each has all of it.
         command: how to go on after Ctrl-C, for the message of `Interrupted`.
 
     Raises:

@@ -2,8 +2,9 @@
 
 Each step's batch is divided among them and its gradient is that of the whole batch, so one recipe takes the same steps
 on any number of processes. What is replicated is torch's DDP; with `shard`, the LLM's weights, gradients and moments
-are divided by torch's FSDP2. Encoders and connectors are never divided: a process whose share of a batch has no
-picture does not run them, and one that waited there for the others' weights would wait for ever.
+are divided by torch's FSDP2, among all processes or among those of each machine. Encoders and connectors are never
+divided: a process whose share of a batch has no picture does not run them, and one that waited there for the others'
+weights would wait for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -24,6 +25,7 @@ from isthmus.connectors._sight import layers
 from isthmus.errors import BadRecipe
 
 PATIENCE = timedelta(hours=4)  # that a process waits for the others, such as while one of them encodes media
+Shard = Literal["all", "machine"]
 T = TypeVar("T")
 
 
@@ -34,7 +36,7 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    shard: bool = False
+    shard: Shard | None = None
 
     @property
     def first(self) -> bool:
@@ -116,8 +118,11 @@ class World:
         if any(not weight.is_floating_point() for weight in model.llm.parameters()):
             raise BadRecipe("--shard: an LLM in four bits is not divided. Leave one of the two out")
         half = torch.bfloat16 if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        apart = self.shard == "machine" and local < self.size
+        shape, names = ((self.size // local, local), ("replicate", "shard")) if apart else ((self.size,), ("shard",))
         how: Any = {
-            "mesh": init_device_mesh(self.device.type, (self.size,)),
+            "mesh": init_device_mesh(self.device.type, shape, mesh_dim_names=names),
             "mp_policy": MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32 if half else None),
         }
         for layer in layers(model.llm):
@@ -165,7 +170,7 @@ def norm_of(gradients: Sequence[Tensor]) -> float:
 
 
 @contextmanager
-def world(shard: bool = False) -> Iterator[World]:
+def world(shard: Shard | None = None) -> Iterator[World]:
     """The processes that were launched with this one; this one alone where none were.
 
     With a GPU for each process of a machine, each takes its own; else all take the CPU.

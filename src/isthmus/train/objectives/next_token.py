@@ -12,8 +12,10 @@ from isthmus.data.packing import Row, alone, collate, pack, packs, read_and_answ
 from isthmus.data.seen import Seen
 from isthmus.errors import BadData
 from isthmus.model import blocks
+from isthmus.train.mixture import longer
 from isthmus.types import Sample
 
+MORE = 2048  # tokens that media and the frame have beside a text, in all but rare samples
 ABOUT = "the LLM's own loss on the answers"
 
 
@@ -27,10 +29,9 @@ class Objective:
         self.model, self.template, self.texts = model, processor.template, processor.texts
         self.flat = packs(model) and blocks.enable(model)
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        for sample in samples:
-            characters = max(len(f"{turn.question}{turn.answer}".encode()) for turn in sample.turns)
-            if limit is None or characters + 2048 < limit:  # a token is a byte at least; the rest is prefix and frame
-                continue
+        if limit is None:
+            return
+        for sample in longer(samples, limit - MORE):  # a token is a byte at least
             if (length := max(pack(sample, self.template).positions) + 1) > limit:
                 raise BadData(f"sample {sample.id}: a turn of {length} tokens, the LLM takes {limit}. Shorten it")
 
