@@ -94,7 +94,8 @@ class World:
         if self.size == 1:
             return objective
         whole = _Whole(objective, model)
-        sharded = [name for name, weight in whole.named_parameters() if isinstance(weight, DTensor)]
+        every = whole.named_parameters(remove_duplicate=False)  # a tied weight has two names
+        sharded = [name for name, weight in every if isinstance(weight, DTensor)]
         whole._ddp_params_and_buffers_to_ignore = sharded  # type: ignore[assignment]
         # A part without a medium in this process's share gets no gradient here, and is waited for unless it is looked
         # for. Then its sum is begun sooner than in other processes, so that FSDP's have a group of their own. Every
