@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -122,7 +123,7 @@ def features(
         owners: list[int] = []
         with closing(FeatureCache(cache.root() / "features", fingerprint(run, kind))) as kept:
             arrays = _good(run, shown, owners, bad)
-            store[kind], lengths, pieces = kept.get(arrays, count, functools.partial(_encode, run, kind))
+            store[kind], lengths, pieces = kept.get(arrays, count, functools.partial(encoded, run, kind))
         valid |= {} if lengths is None else {kind: lengths}
         slots = run.processor.counts(kind, len(store[kind]), lengths)
         rows[kind] = {}
@@ -146,7 +147,7 @@ def fingerprint(run: Run, kind: str) -> str:
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, tensor in sorted(run.model.encoders[kind].state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy())
+        digest.update(tensor.contiguous().cpu().numpy())
     return digest.hexdigest()
 
 
@@ -156,7 +157,7 @@ def _good(
     """The arrays of media that can be decoded; `owners` are the places of their samples."""
     for place, sample, medium in media:
         try:
-            arrays = _arrays(run, sample, medium)
+            arrays = arrays_of(run, sample, medium)
         except BadMedia as error:
             if bad is None:
                 raise
@@ -166,7 +167,8 @@ def _good(
             yield arrays
 
 
-def _arrays(run: Run, sample: Sample, medium: Medium) -> Any:
+def arrays_of(run: Run, sample: Sample, medium: Medium) -> Any:
+    """What the medium's encoder is given of it. Raises `BadMedia`, naming the sample."""
     with _of(sample):
         return run.processor.arrays(medium)
 
@@ -191,6 +193,8 @@ def _mode(encoder: Any, learns: bool) -> None:
                 module.eval()
 
 
-def _encode(run: Run, kind: str, arrays: list[Any]) -> tuple[Tensor, Tensor | None]:
+def encoded(run: Run, kind: str, arrays: list[Any]) -> tuple[Tensor, Tensor | None]:
+    """Features [K, N, D] of pieces of media, and how many units of each are real [K], where that matters."""
     values, valid = run.processor.stack(kind, arrays)
-    return run.model.encode(kind, values, valid), valid
+    features: Tensor = run.model.encode(kind, *send_to_device((values, valid), run.model.device))
+    return features.cpu(), valid
