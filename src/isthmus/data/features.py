@@ -91,7 +91,8 @@ class FeatureCache:
             if wanted := {k: medium for k, medium in batch.items() if k not in found and k not in first}:
                 made = dict(zip(wanted, _encoded([*wanted.values()], encode), strict=True))
                 with self._usable():
-                    found |= self._write(made, {self.here / name for name in shards}, len(out), count)
+                    used = {self.here / name for name in (*shards, *(own[0] for own in found.values()))}
+                    found |= self._write(made, used, len(out), count)
             for k in dict.fromkeys(named):
                 if k in first:
                     continue
@@ -109,7 +110,7 @@ class FeatureCache:
         return rows, torch.cat(known) if known else None, out
 
     def _map(self, name: str) -> Any:
-        (self.here / name).touch()  # it is in use
+        os.utime(self.here / name)  # it is in use
         n, d = self.db.execute("SELECT n, d FROM shards WHERE name = ?", (name,)).fetchone()
         return np.memmap(self.here / name, np.float16, "r").reshape(-1, n, d)
 
