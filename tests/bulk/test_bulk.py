@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +294,31 @@ def test_what_is_extracted_is_encoded_by_nobody_else(here: Path, recipe: Recipe,
     (cache.root() / "features" / lines(out)[0]["in"][0]).unlink()
     extracted(here, recipe, "out", resume=True)
     assert count() == 12, "a shard whose features are gone is done again"
+
+
+def test_two_machines_caches_are_joined_as_the_page_says(
+    here: Path, recipe: Recipe, count: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = (here / "asked.jsonl").read_text().splitlines(keepends=True)
+    folders = []
+    for number, some in enumerate((rows[:7], rows[5:])):
+        (here / f"{number}.jsonl").write_text("".join(some))
+        monkeypatch.setenv("ISTHMUS_CACHE", str(here.parent / f"machine-{number}"))
+        how = {"shard": 5, "console": QUIET}
+        extract.extract(recipe, Source(str(here / f"{number}.jsonl")), here.parent / f"out-{number}", ALONE, **how)
+        folders += (cache.root() / "features").iterdir()
+    other, mine = folders
+    assert other.name == mine.name
+    for file in other.glob("*.f16"):
+        shutil.copy(file, mine)
+    page = (Path(__file__).parents[2] / "docs/bulk.md").read_text()
+    (statements,) = re.findall(r'"(ATTACH.*?)"', page, re.DOTALL)
+    with closing(sqlite3.connect(mine / "index.sqlite")) as db:
+        db.executescript(statements.replace("other.sqlite", str(other / "index.sqlite")))
+        db.commit()
+    count()
+    trained_on(recipe)
+    assert count() == 0
 
 
 def test_a_medium_that_cannot_be_extracted_is_told(here: Path, recipe: Recipe, count: Callable[[], int]) -> None:

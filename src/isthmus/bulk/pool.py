@@ -128,14 +128,21 @@ def _ray(pool: Pool) -> Iterator[Any]:
     own = not ray.is_initialized()
     if own:
         local = {"num_cpus": pool.workers * pool.threads, "include_dashboard": False, "object_store_memory": STORE}
-        ray.init(**(local if pool.address is None else {"address": pool.address}), logging_level=logging.ERROR,
-                 log_to_driver=False)  # fmt: skip
+        where = {"address": pool.address} if pool.address else {"address": "local"} | local  # whatever RAY_ADDRESS says
+        ray.init(**where, logging_level=logging.ERROR, log_to_driver=False)
     try:
-        if pool.address is None and (there := ray.cluster_resources().get("GPU", 0)) < pool.workers * pool.gpus:
-            raise IsthmusError(f"{pool.workers} workers with {pool.gpus:g} GPUs each, and Ray sees {there:g} here")
+        if pool.address is None:  # a cluster may grow; here, Ray would wait for ever
+            _room(pool, ray.cluster_resources())
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         yield ray.data
     finally:
         if own:
             ray.shutdown()
+
+
+def _room(pool: Pool, there: dict[str, float]) -> None:
+    """Raises `IsthmusError` where workers want more than Ray has."""
+    for name, wanted in {"CPU": pool.workers * pool.threads, "GPU": pool.workers * pool.gpus}.items():
+        if (found := there.get(name, 0)) < wanted:
+            raise IsthmusError(f"{pool.workers} workers want {wanted:g} {name}s, and Ray has {found:g}. Take fewer")
