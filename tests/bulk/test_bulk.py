@@ -387,11 +387,17 @@ def test_a_worker_tells_what_is_the_input_s_fault_and_raises_what_is_a_bug() -> 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     """A local Ray of two workers, for all tests of this file."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20, log_to_driver=False)
-    yield ray
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"USAGE_STATS_ENABLED": "0", "BACKEND_LOG_LEVEL": "fatal", "worker_niceness": "0"}.items():
+            patch.setenv(f"RAY_{name}", value)
+        import ray
+
+        ray.init(
+            "local", num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20,
+            logging_level="ERROR", log_to_driver=False,
+        )  # fmt: skip
+        yield ray
+        ray.shutdown()
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning:ray")
