@@ -69,7 +69,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_importing_loads_no_model_library() -> None:
-    heavy = "{'torch', 'transformers', 'numpy', 'PIL', 'typer', 'rich'} & set(sys.modules)"
+    heavy = "{'torch', 'transformers', 'numpy', 'PIL', 'ray', 'typer', 'rich'} & set(sys.modules)"
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", f"import sys, isthmus; print({heavy})"],
         capture_output=True,

@@ -349,6 +349,106 @@ def evaluate(
         print_table(rows, Console())
 
 
+Data = Annotated[str, typer.Argument(help="Files, a folder or a data set, as in a recipe.")]
+Split = Annotated[str, typer.Option(help="Of a data set.")]
+Count = Annotated[int | None, typer.Option(min=1, help="A seeded sample of so many.")]
+Seed = Annotated[int, typer.Option(help="Of that sample, and of a data set that is drawn.")]
+DataOption = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the data, as in a recipe.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes; more than one need Ray.")]
+Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each worker, 0.5 for half of one; without, the CPU.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of each worker. The last digits depend on it.")]
+Address = Annotated[str | None, typer.Option(help="A Ray cluster that is running; else Ray is started here.")]
+Tolerate = Annotated[float, typer.Option(min=0, max=1, help="The share of samples, and of rows, that may be bad.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
+
+
+@app.command()
+def extract(
+    what: Annotated[str, typer.Argument(metavar="RECIPE|MODEL", help="Whose encoders: a recipe's or a model's.")],
+    changes: Changes = None,
+    data: Annotated[str | None, typer.Option(help="Files, a folder or a data set; by default all of a recipe.")] = None,
+    split: Split = "train",
+    count: Count = None,
+    seed: Seed = 0,
+    option: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/extract-NAME by default.")] = None,
+    resume: Resume = False,
+    workers: Workers = 1,
+    gpus_per_worker: Gpus = 0.0,
+    threads: Threads = 1,
+    address: Address = None,
+    shard: Annotated[int, typer.Option(min=1, help="Samples of a shard.")] = 256,
+    tolerate: Tolerate = 0.01,
+) -> None:
+    """Encode a corpus's media once, in shards and by several workers, into the cache that training reads.
+
+    Ctrl-C, or a crash, costs the shards under way; --resume does those that are missing.
+
+    \b
+    Examples:
+      isthmus extract demo --workers 2
+      isthmus extract demo --data "captions/{000..099}.tar" --workers 2 --resume
+      isthmus extract default --data pictures.jsonl --option media=images
+    """
+    from isthmus.bulk import extract as whole
+    from isthmus.bulk.corpus import Source, options
+    from isthmus.bulk.pool import Pool
+    from isthmus.command import again
+
+    source = None if data is None else Source(data, split, count, options(option or []), seed)
+    folder = out or Path("runs") / f"extract-{Path(what).stem}"
+    pool = Pool(workers, gpus_per_worker, threads, address)
+    whole.extract(
+        whole.whose(what, changes), source, folder, pool,
+        shard=shard, tolerate=tolerate, resume=resume, command=again(), console=Console(),
+    )  # fmt: skip
+
+
+@app.command()
+def answer(
+    data: Data,
+    model: Annotated[str, typer.Option(help="default, or a folder.")] = "default",
+    split: Split = "test",
+    count: Count = None,
+    seed: Seed = 0,
+    option: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/answer-NAME by default.")] = None,
+    resume: Resume = False,
+    workers: Workers = 1,
+    gpus_per_worker: Gpus = 0.0,
+    threads: Threads = 1,
+    address: Address = None,
+    shard: Annotated[int, typer.Option(min=1, help="Samples of a shard.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Questions that are answered together.")] = 32,
+    longest: Annotated[int, typer.Option(min=1, help="Tokens of an answer, at most.")] = 64,
+    tolerate: Tolerate = 0.01,
+) -> None:
+    """Answer every question of a corpus, in shards and by several workers: OUT/00000.jsonl and so on, manifest.json.
+
+    Ctrl-C, or a crash, costs the shards under way; --resume does those that are missing, and the files are the same.
+
+    \b
+    Examples:
+      isthmus answer easy-vqa --count 200
+      isthmus answer questions.jsonl --model runs/demo/model --option media=images --workers 2
+      isthmus answer questions.jsonl --workers 2 --resume
+    """
+    from isthmus.bulk import answer as whole
+    from isthmus.bulk.corpus import Source, options
+    from isthmus.bulk.pool import Pool
+    from isthmus.command import again
+
+    source = Source(data, split, count, options(option or []), seed)
+    folder = out or Path("runs") / f"answer-{Path(data).stem}"
+    pool = Pool(workers, gpus_per_worker, threads, address)
+    whole.answer(
+        model, source, folder, pool, shard=shard, batch=batch, longest=longest,
+        tolerate=tolerate, resume=resume, command=again(), console=Console(),
+    )  # fmt: skip
+
+
 @app.command(name="import")
 def import_(
     folder: Annotated[Path, typer.Argument(help="A local folder with config.json and safetensors.")],

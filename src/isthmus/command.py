@@ -18,6 +18,11 @@ def command(*arguments: str) -> str:
     return shlex.join([*_program(), *arguments])
 
 
+def again() -> str:
+    """The command that is running, once more with `--resume`."""
+    return command(*sys.argv[1:], *([] if "--resume" in sys.argv else ["--resume"]))
+
+
 def _program() -> list[str]:
     script = Path(sys.argv[0])
     if script.name != "isthmus" or not script.is_file():

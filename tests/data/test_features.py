@@ -185,6 +185,16 @@ def test_features_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         get(tmp_path, Encoder(), pictures(3 * BATCH))
 
 
+def test_what_a_batch_found_is_not_deleted_for_its_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "SHARD", 1)
+    for start in (0, 8):
+        get(tmp_path, Encoder(), pictures(16)[start : start + 8])
+    monkeypatch.setenv("ISTHMUS_FEATURES_GB", str(2.5 * 8 * 12 / 1e9))
+    some = pictures(24)
+    found = get(tmp_path, Encoder(), [*some[:4], *some[16:]])
+    assert found[:, 0, 0].tolist() == [0, 1, 2, 3, *range(16, 24)]
+
+
 def write(folder: Path, start: int) -> float:
     return float(get(folder, Encoder(), pictures(120)[start : start + 80]).sum())
 

@@ -108,7 +108,8 @@ class FeatureCache:
             if wanted := [k for k in dict.fromkeys(named) if k in new and k not in found]:
                 made = dict(zip(wanted, _encoded([read[k]() for k in wanted], encode), strict=True))
                 with self._usable():
-                    found |= self._write(made, {self.here / name for name in shards}, len(out), count)
+                    used = {self.here / name for name in (*shards, *(own[0] for own in found.values()))}
+                    found |= self._write(made, used, len(out), count)
             for k in dict.fromkeys(named):
                 if k is None or k in first:
                     continue
@@ -147,7 +148,7 @@ class FeatureCache:
         return keys, read
 
     def _map(self, name: str) -> Any:
-        (self.here / name).touch()  # it is in use
+        os.utime(self.here / name)  # it is in use
         n, d = self.db.execute("SELECT n, d FROM shards WHERE name = ?", (name,)).fetchone()
         return np.memmap(self.here / name, np.float16, "r").reshape(-1, n, d)
 

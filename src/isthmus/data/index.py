@@ -160,6 +160,7 @@ def load(
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     tolerate: Annotated[float, Field(ge=0, lt=1)] = TOLERATE,
     config: str | None = None,
+    unanswered: bool = False,
 ) -> Index | Chosen:
     """The samples of the files that `name` means, or of `hf:NAME`; read through when they are first asked for.
 
@@ -173,6 +174,7 @@ def load(
             split is all of it: for files that are for training, or for testing, as they are.
         tolerate: the share of rows that may be bad. They are left out, and listed in the index's `bad.jsonl`.
         config: which configuration of an `hf:` data set.
+        unanswered: take rows whose questions have no answer too, for a model to answer; nothing is learned from them.
 
     Raises `BadData` when more rows are bad, quoting the first ones, or when none is good.
     """
@@ -182,13 +184,14 @@ def load(
     theirs = "train" if held_out else split
     hub = [] if paths else [name, theirs, config]
     facts = [VERSION, stats, hub, str(root.resolve()), ask, chained, sorted((columns or {}).items())]
+    facts += ["unanswered"] * unanswered
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
     folder = cache.root() / "index" / key
     if not cache.intact(folder):
         with cache.locked(f"index-{key}", progress=True):
             if not cache.intact(folder):
                 found = _rows(paths) if paths else _hugging_face.rows(name, theirs, config)
-                _write(found, Reading(root, ask, chained, columns), folder)
+                _write(found, Reading(root, ask, chained, columns, unanswered), folder)
     read = Index(folder)
     if not len(read) or read.bad > tolerate * (read.bad + len(read)):
         raise BadData(f"{name}: {_rejected(read, tolerate)}")
@@ -240,7 +243,7 @@ def _write(found: Iterator[Found], reading: Reading, folder: Path) -> None:
                 try:
                     if isinstance(row, BadData):
                         raise row
-                    sample = _distinct(_usable(reading.sample(row, where)), names)
+                    sample = _distinct(_usable(reading.sample(row, where), reading.unanswered), names)
                     line = json.dumps(_line(sample, blob), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
                 except (BadData, BadMedia, UnicodeEncodeError) as error:
                     bad += 1
@@ -262,8 +265,9 @@ def _write(found: Iterator[Found], reading: Reading, folder: Path) -> None:
         cache.publish(new, folder)
 
 
-def _usable(sample: Sample) -> Sample:
-    for turn in sample.turns:
+def _usable(sample: Sample, unanswered: bool) -> Sample:
+    needed = sample.turns[:-1] if sample.chained else ()  # what the last turn of a conversation is asked behind
+    for turn in needed if unanswered else sample.turns:
         if not turn.answer.strip():
             raise BadData(f"{turn.question[:80]!r} has no answer, so nothing in it would be learned")
     return sample

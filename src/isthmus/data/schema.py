@@ -38,12 +38,17 @@ Said = list[tuple[str, str]]  # role, text
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read: the folder that their paths lie in, what captions answer, whether turns see earlier ones."""
+    """How rows are read: the folder that their paths lie in, what captions answer, whether turns see earlier ones.
+
+    With `unanswered`, a question may have no answer, a conversation may end with the user, and media without any text
+    are asked `ask`: the answer is then empty.
+    """
 
     media: Path
     ask: str = QUESTION
     chained: bool | None = None
     columns: Mapping[str, str] | None = None  # a column's usual name -> its name here
+    unanswered: bool = False
 
     def sample(self, row: Mapping[str, Any], name: str) -> Sample:
         """The sample in a row; `name` is its id where it has none.
@@ -55,8 +60,13 @@ class Reading:
         own = row.get("id")
         title = name if own is None or own == "" else str(own)
         if (said := _said(row)) is not None:
+            if self.unanswered and said and said[-1][0] == "user":
+                said.append(("assistant", ""))
             return _conversation(title, media, said, True if self.chained is None else self.chained)
-        turns = tuple(Turn(_plain(q, media), _plain(a, []), kind) for q, a, kind in _asked(row, self.ask))
+        asked = [(q, "" if a is None and self.unanswered else a, kind) for q, a, kind in _asked(row, self.ask)]
+        if not asked and self.unanswered and media:
+            asked = [(self.ask, "", "name")]
+        turns = tuple(Turn(_plain(q, media), _plain(a, []), kind) for q, a, kind in asked)
         if not turns:
             raise BadData(f"no text to learn from among its columns {', '.join(map(str, row))}")
         return Sample(title, tuple(media), turns, chained=bool(self.chained))

@@ -15,7 +15,7 @@ from isthmus.types import Sample
 
 Keys = tuple[str, ...]
 SETS = "isthmus.data.sets"
-FILES = ("name", "split", "count", "seed")  # what files of samples take beside their options
+FILES = ("name", "split", "count", "seed", "unanswered")  # what files of samples take beside their options
 COMMON = ("split", "count", "seed")  # what every data set's `load` takes; the rest are its options
 
 
@@ -29,7 +29,7 @@ def problems(name: str, split: str, count: int | None, options: dict[str, Any]) 
         for option in options:
             yield ("options", option), "a folder of captioned media has no options"
         return
-    if name not in names(SETS) and index.means_files(name):
+    if is_files(name):
         for option, what in own.problems(name, index.load, FILES, options):
             yield ("options", option), what
         return
@@ -48,10 +48,13 @@ def problems(name: str, split: str, count: int | None, options: dict[str, Any]) 
         yield ("options", option), what
 
 
-def load_split(name: str, split: str, count: int | None, options: dict[str, Any], seed: int = 0) -> Sequence[Sample]:
+def load_split(
+    name: str, split: str, count: int | None, options: dict[str, Any], seed: int = 0, *, unanswered: bool = False
+) -> Sequence[Sample]:
     """A split of a data set by name, or of files or a folder of captioned media by path.
 
-    Of a folder, any split but `train` is what is held out. Samples of files are read from disk as they are asked for.
+    Of a folder, any split but `train` is what is held out. Samples of files are read from disk as they are asked for;
+    with `unanswered`, their questions need no answer.
 
     Raises:
         BadRecipe: for a data set, split or option that does not exist.
@@ -59,8 +62,9 @@ def load_split(name: str, split: str, count: int | None, options: dict[str, Any]
     """
     if wrong := [what for _, what in problems(name, split, count, options)]:
         raise BadRecipe("\n".join(wrong))
-    if name not in names(SETS) and index.means_files(name):
-        return index.load(name, split, count, seed, **own.checked(index.load, FILES, options))  # usable by its making
+    if is_files(name):
+        chosen = own.checked(index.load, FILES, options)
+        return index.load(name, split, count, seed, **chosen, unanswered=unanswered)  # usable by its making
     if is_folder(name):
         samples = folder.load(Path(name), split, count, seed=seed)
     else:
@@ -90,6 +94,11 @@ def option(name: str, options: Mapping[str, Any], key: str) -> Any:
     """
     known = own.declared(find(SETS, name).load, COMMON) if name in names(SETS) else {}
     return options.get(key, known[key][1]) if key in known else None
+
+
+def is_files(name: str) -> bool:
+    """Whether a name means files of samples; a data set of the same name goes first."""
+    return name not in names(SETS) and index.means_files(name)
 
 
 def is_folder(name: str) -> bool:

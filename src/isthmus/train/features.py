@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -132,15 +132,21 @@ def features(
     store: dict[str, Tensor | Rows] = {}
     valid: dict[str, Tensor] = {}
     rows: dict[str, dict[int, list[list[Piece]]]] = {}
+    note_bad = None if bad is None else bad.__setitem__
     media = [sample.media for sample in samples]  # once: of a large set, each sample is read from its file
     count = Counter(medium.kind for own in media for medium in own)
     for kind in (kind for kind in count if kind not in without):
         title = note if len(count) == 1 else f"{note}, {kind}"
         owners = [i for i, own in enumerate(media) for m in own if m.kind == kind]
-        some = (_source(run, samples, i, m, bad) for i, own in enumerate(media) for m in own if m.kind == kind)
+        some = (
+            source(run, functools.partial(samples.__getitem__, i), m, note_bad and functools.partial(note_bad, i))
+            for i, own in enumerate(media)
+            for m in own
+            if m.kind == kind
+        )
         shown = track(some, f"{title:>12}", total=count[kind], disable=count[kind] < 128, console=console)
         with closing(FeatureCache(cache.root() / "features", fingerprint(run, kind))) as kept:
-            encode = functools.partial(_encode, run, kind)
+            encode = functools.partial(encode_arrays, run, kind)
             store[kind], lengths, pieces = kept.get(shown, count[kind], encode)
         valid |= {} if lengths is None else {kind: lengths}
         slots = run.processor.counts(kind, len(store[kind]), lengths)
@@ -176,16 +182,22 @@ def fingerprint(run: Run, kind: str) -> str:
     return digest.hexdigest()
 
 
-def _source(run: Run, samples: Sequence[Sample], place: int, medium: Medium, bad: dict[int, str] | None) -> Source:
-    """A medium of a sample, read when it is needed; one that cannot be decoded is noted in `bad`, and left out."""
+def source(
+    run: Run, sample: Callable[[], Sample], medium: Medium, failed: Callable[[str], None] | None = None
+) -> Source:
+    """A sample's medium for the cache, which reads it where it must.
+
+    Args:
+        failed: told why it cannot be decoded, and then it is left out; by default that is raised as `BadMedia`.
+    """
 
     def read() -> Any:
         try:
-            return _arrays(run, samples[place], medium)
+            return arrays_of(run, sample(), medium)
         except BadMedia as error:
-            if bad is None:
+            if failed is None:
                 raise
-            bad[place] = str(error)
+            failed(str(error))
             return None
 
     return Source(_name(medium), read)
@@ -211,7 +223,8 @@ def _name(medium: Medium) -> str:
     return repr((place, dataclasses.replace(medium, source=b"")))
 
 
-def _arrays(run: Run, sample: Sample, medium: Medium) -> Any:
+def arrays_of(run: Run, sample: Sample, medium: Medium) -> Any:
+    """What the medium's encoder is given of it. Raises `BadMedia`, naming the sample."""
     with _of(sample):
         return run.processor.arrays(medium)
 
@@ -236,7 +249,8 @@ def _mode(encoder: Any, learns: bool) -> None:
                 module.eval()
 
 
-def _encode(run: Run, kind: str, arrays: list[Any]) -> tuple[Tensor, Tensor | None]:
+def encode_arrays(run: Run, kind: str, arrays: list[Any]) -> tuple[Tensor, Tensor | None]:
+    """Features [K, N, D] of pieces of media, and how many units of each are real [K], where that matters."""
     values, valid = send_to_device(run.processor.stack(kind, arrays), _device(run, kind))
     made: Tensor = run.model.encode(kind, values, valid)
     return made.cpu(), None if valid is None else valid.cpu()
