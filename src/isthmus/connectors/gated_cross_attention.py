@@ -45,6 +45,11 @@ class Seen:
         at = torch.arange(past, past + length, device=self.sees.device).clamp(max=self.sees.shape[1] - 1)
         return Seen(self.keys, self.values, None if self.mask is None else self.mask[:, :, at], self.sees[:, at])
 
+    def rows(self, index: Tensor) -> Seen:
+        """For these rows of the batch, in this order, repeated ones too."""
+        mask = None if self.mask is None else self.mask[index]
+        return Seen([own[index] for own in self.keys], [own[index] for own in self.values], mask, self.sees[index])
+
 
 class Connector(nn.Module):
     """Blocks in the LLM, and for each medium one marker token [B, 1, D_llm].

@@ -32,6 +32,28 @@ from isthmus.model.processor import Prepared
 from isthmus.types import Message
 
 
+def shared(model: Any, ids_UP: Tensor, mask_UP: Tensor, index_B: Tensor, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What `generate` goes on from where B texts begin with U prefixes, each of which is read once.
+
+    Args:
+        model: a decoder-only model.
+        ids_UP: the prefixes, padded on the left, with all slots of the texts.
+        mask_UP: 0 where they are padded.
+        index_B: which prefix each text begins with.
+        inputs: the prefixes' `media` or `features`, and `valid`, as `forward` takes them.
+
+    Returns:
+        `past_key_values`, and `seen` for layers in the LLM, to be given beside the whole texts.
+    """
+    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    places = (mask_UP.cumsum(1) - 1).clamp(min=0)
+    own = {"input_ids": ids_UP, "attention_mask": mask_UP, "position_ids": places, "past_key_values": cache}
+    seen = model(**own, **inputs, use_cache=True, logits_to_keep=1).seen or {}
+    cache.batch_select_indices(index_B)
+    ends = {kind: end for kind, whole in seen.items() if (end := whole.after(ids_UP.shape[1], 1)) is not None}
+    return {"past_key_values": cache, "seen": {kind: end.rows(index_B) for kind, end in ends.items()} or None}
+
+
 @dataclass(frozen=True)
 class Asked:
     """A conversation that is to be answered: its tokens; what stands at each of them, the token itself or the piece of
