@@ -310,6 +310,16 @@ def test_beams_are_refused_and_nothing_is_lost(built: Built) -> None:
         reuse.ask([user("what is it ?"), Message("assistant", "no")])
 
 
+def test_another_instruction_needs_no_second_encoding(build: Callable[..., Built]) -> None:
+    built = opened(build(connector="qformer", instruction=True, hidden=16))
+    reuse, watch = Reuse(*built), Watch(built[0])
+    for encoded, question in ((1, "what ?"), (0, "is it red ?"), (0, "what ?")):
+        found = reused(reuse, [user(question, A)])
+        assert watch.take()[0] == encoded
+        assert found.equals(plain(built, [user(question, A)]))
+        watch.take()
+
+
 def test_an_encoder_decoder_reads_again_and_encodes_once(build: Callable[..., Built]) -> None:
     built = opened(build("t5"))
     reuse, watch = Reuse(*built), Watch(built[0])

@@ -98,29 +98,39 @@ def make(model: Any, processor: Any, kept: Kept, pieces: Iterable[Piece]) -> dic
     found = {name: made for name in named if (made := kept.get(name)) is not None}
     for kind in model.connectors:
         new = [piece for name, piece in named.items() if name not in found and piece.kind == kind]
-        for piece, made in zip(new, _made(model, processor, kind, new) if new else (), strict=True):
+        for piece, made in zip(new, _made(model, processor, kept, kind, new) if new else (), strict=True):
             found[piece.name] = made
             kept.put(piece.name, made)
     return found
 
 
-def _made(model: Any, processor: Any, kind: str, pieces: Sequence[Piece]) -> list[Made]:
+def _made(model: Any, processor: Any, kept: Kept, kind: str, pieces: Sequence[Piece]) -> list[Made]:
     """Pieces of one kind through its encoder and connector."""
-    connect, device = model.connectors[kind], model.device
-    values, valid = processor.stack(kind, [piece.array for piece in pieces])
-    values, valid = values.to(device), None if valid is None else valid.to(device)
-    features = model.encode(kind, values, valid)
+    connect, known = model.connectors[kind], _encoded(model, processor, kept, kind, pieces)
+    features, valid = joined(known)
     mask, keep = model.real(kind, features.shape[1], valid)
     soft = connect(features, text(model, processor, kind, pieces), mask)
     again = not isinstance(connect, SoftTokens)  # its layers in the LLM look at features whenever the text changes
     return [
-        Made(
-            features[i].clone() if again else None,
-            None if valid is None else valid[i].clone(),
-            soft[i].clone() if keep is None else soft[i][keep[i]],
-        )
-        for i in range(len(pieces))
+        Made(own.features if again else None, own.valid, soft[i].clone() if keep is None else soft[i][keep[i]])
+        for i, own in enumerate(known)
     ]
+
+
+def _encoded(model: Any, processor: Any, kept: Kept, kind: str, pieces: Sequence[Piece]) -> list[Made]:
+    """Their features. Those of a connector that reads are kept by themselves: another instruction needs them again."""
+    reads = model.connectors[kind].reads
+    known = {piece.key: kept.get((kind, piece.key)) if reads else None for piece in pieces}
+    if new := {piece.key: piece.array for piece in pieces if known[piece.key] is None}:
+        values, valid = processor.stack(kind, [*new.values()])
+        values, valid = values.to(model.device), None if valid is None else valid.to(model.device)
+        features = model.encode(kind, values, valid)
+        for i, key in enumerate(new):
+            made = Made(features[i].clone(), None if valid is None else valid[i].clone(), features.new_zeros(0))
+            known[key] = made
+            if reads:
+                kept.put((kind, key), made)
+    return [own for piece in pieces if (own := known[piece.key]) is not None]
 
 
 def text(model: Any, processor: Any, kind: str, pieces: Sequence[Piece]) -> Text:
