@@ -1,4 +1,4 @@
-"""The peer of `training_step.py`: the same model as transformers' own Llava, trained by transformers' own `Trainer`."""
+"""The peer of the benchmarks: the same model as transformers' own Llava, trained by transformers' own `Trainer`."""
 
 from __future__ import annotations
 
@@ -53,30 +53,36 @@ class Scaled(nn.Module):
         return self.linear(x) * self.gain + self.offset
 
 
+def llava(ours: Any, processor: Any) -> tuple[LlavaForConditionalGeneration, int]:
+    """Llava made of the modules of `ours` (not copies of them), and the token that holds its slots."""
+    connector, image = ours.connectors["image"], processor.tokenizer.convert_tokens_to_ids(IMAGE)
+    config = LlavaConfig(
+        vision_config=ours.encoders["image"].config,
+        text_config=ours.llm.config,
+        image_token_index=image,
+        image_seq_length=connector.num_tokens,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(config)
+    model.model.vision_tower = Tower(ours.encoders["image"], connector)
+    projector = model.model.multi_modal_projector
+    projector.linear_1 = connector.linear_1
+    projector.linear_2 = Scaled(connector.linear_2, connector.gain, connector.offset)
+    model.model.language_model, model.lm_head = ours.llm.model, ours.llm.lm_head
+    assert not any(p.is_meta for p in (*model.parameters(), *model.buffers()))
+    return model, image
+
+
 class Peer:
-    """Llava built from the modules of `run` (not copies of them), LoRA by PEFT, and its training."""
+    """Llava built from the modules of `run`, LoRA by PEFT, and its training."""
 
     def __init__(self, run: Run, stage: Stage, seed: int) -> None:
-        ours, connector = run.model, run.model.connectors["image"]
-        image = run.processor.tokenizer.convert_tokens_to_ids(IMAGE)
         self.run, self.stage = run, stage
-        self.template: Template = dataclasses.replace(run.processor.template, placeholders={"image": image})
-        config = LlavaConfig(
-            vision_config=ours.encoders["image"].config,
-            text_config=ours.llm.config,
-            image_token_index=image,
-            image_seq_length=connector.num_tokens,
-            vision_feature_layer=-1,
-            vision_feature_select_strategy="full",
-        )
-        with torch.device("meta"):
-            model = LlavaForConditionalGeneration(config)
-        model.model.vision_tower = Tower(ours.encoders["image"], connector)
+        model, image = llava(run.model, run.processor)
         projector = model.model.multi_modal_projector
-        projector.linear_1 = connector.linear_1
-        projector.linear_2 = Scaled(connector.linear_2, connector.gain, connector.offset)
-        model.model.language_model, model.lm_head = ours.llm.model, ours.llm.lm_head
-        assert not any(p.is_meta for p in (*model.parameters(), *model.buffers()))
+        self.template: Template = dataclasses.replace(run.processor.template, placeholders={"image": image})
         torch.manual_seed(seed)
         how = stage.train["llm"]
         assert isinstance(how, Lora)

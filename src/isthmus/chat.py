@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from isthmus.media.caps import MAX_REQUEST_PIXELS
 from isthmus.media.request import Request
 from isthmus.model.pieces import name_of
 from isthmus.model.processor import Prepared
+from isthmus.model.reuse import Reuse
 from isthmus.types import KINDS, NOUNS, Image, Medium, Message
 
 LONGEST = 64  # tokens of an answer
@@ -43,6 +45,10 @@ class Chat:
     said: list[Message] = field(default_factory=list)
     waiting: list[Prepared] = field(default_factory=list)
     room: int = MAX_REQUEST_PIXELS  # pixels that the conversation may still show
+    reuse: Reuse = field(init=False, repr=False)  # what the turns before left: nothing is encoded or read twice
+
+    def __post_init__(self) -> None:
+        self.reuse = Reuse(self.model, self.processor)
 
     def show(self, medium: str | Path | Medium) -> None:
         """Put a medium before the next question (a path: a picture).
@@ -80,17 +86,17 @@ class Chat:
                 media that waited for it wait no longer.
         """
         turn = Message("user", question, tuple(self.waiting))
-        inputs = self.processor.encode([[*self.said, turn]])
-        tokens = inputs["input_ids"].shape[1]
+        asked = self.reuse.ask([*self.said, turn])
+        tokens = len(asked.ids)
         if self._fits(tokens) or not self._fits(self._count(Message("user", question))):
             self._check_room(tokens)
         else:
             self._put_aside(tokens)
-        tokens = self._generate(inputs, show, stop)
-        answer = self.processor.decode(tokens)
+        said = self._streamed(partial(self.reuse.generate, asked), show, stop)
+        answer = self.processor.decode(said)
         self.said += [turn, Message("assistant", answer)]
         self.waiting = []
-        return answer, len(tokens)
+        return answer, len(said)
 
     def go_on(
         self, text: str, show: Show | None = None, stop: threading.Event | None = None
@@ -111,15 +117,15 @@ class Chat:
         with torch.inference_mode():
             logits = self.model(input_ids=ids.to(self.model.device)).logits[0, :-1].float()
             loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:].to(logits.device)) if len(logits) else None
-        tokens = self._generate({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, show, stop)
+        inputs = send_to_device({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, self.model.device)
+        tokens = self._streamed(partial(self.model.generate, **inputs), show, stop)
         return self.processor.decode(tokens), len(tokens), None if loss is None else float(loss.exp())
 
-    def _generate(self, inputs: dict[str, Any], show: Show | None, stop: threading.Event | None) -> list[int]:
-        """The likeliest tokens after `inputs`, one at a time."""
+    def _streamed(self, say: Callable[..., Any], show: Show | None, stop: threading.Event | None) -> list[int]:
+        """The likeliest tokens, one at a time, of what generates them when it is told how."""
         streamer = _Streamer(self.processor, show, stop or threading.Event())
         with torch.inference_mode():
-            self.model.generate(
-                **send_to_device(inputs, self.model.device),
+            say(
                 max_new_tokens=LONGEST,
                 do_sample=False,
                 streamer=streamer,

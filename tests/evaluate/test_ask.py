@@ -63,6 +63,32 @@ def test_answers_are_what_generate_gives(run: Run) -> None:
     assert [answer.sample for answer in answers] == [colour for colour in COLOURS for _ in range(2)]
 
 
+def test_questions_that_begin_alike_are_answered_as_each_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for weight in run.model.connectors.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    pictures = [sample.media[0] for sample in samples()]
+    turn = (Turn("What?", "unlikely"),)
+    asked = [Sample("a", tuple(pictures[:1]), turn), Sample("b", tuple(pictures[1:3]), turn), Sample("c", (), turn)]
+    seen, places = features(run, asked), [0, 0, 1, 2, 1, 0, 2]
+    questions = ["What is this?", "Is there a dog?", "What?", "Is it a red ball?", "Is it?", "Where?", "Who is it?"]
+    passes: list[Any] = []
+    watch = lambda _, args, given: passes.append(given["inputs_embeds"].shape[:2] if "inputs_embeds" in given else ())
+    run.model.llm.register_forward_pre_hook(watch, with_kwargs=True)
+    monkeypatch.setattr("isthmus.evaluate.run.LONGEST", 5)
+    with torch.inference_mode():
+        together = answer_batch(run, questions, seen[places], ["please", "", "", "", "", "please", ""])
+        first, passes = passes[:2], []
+        alone = [
+            answer_batch(run, [question], seen[[place]], ["please" if question in questions[0::5] else ""])[0]
+            for question, place in zip(questions, places, strict=True)
+        ]
+    assert together == alone
+    if packs(run.model):
+        (prefixes, long), (rows, short) = first
+        assert (prefixes, rows) == (4, 7), "four different beginnings are read, then seven questions"
+        assert short < long + short
+
+
 def taught(run: Run) -> list[Sample]:
     """Samples whose answers the model gives: it is trained on them until it all but knows them."""
     said = {"What is this?": "a red ball", "Is there a dog?": "no"}

@@ -40,10 +40,15 @@ class Seen:
     mask: Tensor | None
     sees: Tensor
 
-    def later(self, length: int) -> Seen:
-        """For tokens that follow: they see what the last one saw."""
-        mask = None if self.mask is None else self.mask[:, :, -1:].expand(-1, -1, length, -1)
-        return Seen(self.keys, self.values, mask, self.sees[:, -1:].expand(-1, length))
+    def after(self, past: int, length: int) -> Seen:
+        """For `length` tokens behind the first `past`; those behind the whole text see what its last one saw."""
+        at = torch.arange(past, past + length, device=self.sees.device).clamp(max=self.sees.shape[1] - 1)
+        return Seen(self.keys, self.values, None if self.mask is None else self.mask[:, :, at], self.sees[:, at])
+
+    def rows(self, index: Tensor) -> Seen:
+        """For these rows of the batch, in this order, repeated ones too."""
+        mask = None if self.mask is None else self.mask[index]
+        return Seen([own[index] for own in self.keys], [own[index] for own in self.values], mask, self.sees[index])
 
 
 class Connector(nn.Module):

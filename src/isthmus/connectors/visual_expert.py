@@ -32,14 +32,24 @@ ABOUT = "media tokens have their own QKV, output and feed-forward weights in eve
 
 @dataclass
 class Seen:
-    """Where the tokens of one kind of media stand among all tokens of a batch, and where the others do: [S], [R]."""
+    """Where the tokens of one kind of media stand among all tokens of a batch, and where the others do: [S], [R].
+
+    A row of the batch has `length` tokens.
+    """
 
     media: Tensor
     rest: Tensor
+    length: int
 
-    def later(self, length: int) -> None:
-        """Tokens that follow the prompt are text."""
-        return None
+    def after(self, past: int, length: int) -> Seen | None:
+        """For `length` tokens behind the first `past`; those behind the whole text are text."""
+        if past >= self.length:
+            return None
+        media, rest = (at[at % self.length >= past] for at in (self.media, self.rest))
+        if not len(media):
+            return None
+        media, rest = (at // self.length * length + at % self.length - past for at in (media, rest))
+        return Seen(media, rest, length)
 
 
 class Connector(nn.Module):
@@ -135,7 +145,7 @@ class Connector(nn.Module):
             if mask_BN is not None:
                 lengths = self.keep(mask_BN.sum(1)).sum(1)
             flat[slots_BT.flatten().nonzero()[lengths.cumsum(0) - 1, 0]] = False
-        return Seen(flat.nonzero()[:, 0], (~flat).nonzero()[:, 0])
+        return Seen(flat.nonzero()[:, 0], (~flat).nonzero()[:, 0], slots_BT.shape[1])
 
 
 def twin(linear: nn.Module) -> nn.Module:

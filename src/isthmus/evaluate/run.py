@@ -14,6 +14,7 @@ from isthmus.data.packing import Row, alone, collate, pack, packs
 from isthmus.data.seen import Seen
 from isthmus.errors import BadRecipe
 from isthmus.evaluate.scoring import Answer
+from isthmus.model.reuse import shared
 from isthmus.train.features import features
 from isthmus.train.mixture import load_split
 from isthmus.train.recipe import Check
@@ -108,7 +109,8 @@ def _answers(run: Run, asked: Sequence[Sample], seen: Seen, note: str) -> list[s
 
     Decoding greedily gives the true answer exactly when each of its tokens is the likeliest after those before it,
     which one pass over a medium and all its questions tells (see `data.packing`); only other answers are generated,
-    those of one kind together, because a batch takes as long as its longest answer.
+    those of one kind together, because a batch takes as long as its longest answer, and of these those about one
+    sample, whose media are then read once.
     """
     turns = [(place, turn) for place, sample in enumerate(asked) for turn in sample.turns]
     columns = (TextColumn("{task.description:>20}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
@@ -125,7 +127,7 @@ def _answers(run: Run, asked: Sequence[Sample], seen: Seen, note: str) -> list[s
             bar.update(task, advance=sum(some))
         said = [turn.answer for _, turn in turns]
         wrong = [place for place, agrees in enumerate(right) if not agrees]
-        wrong.sort(key=lambda place: (turns[place][1].kind, len(turns[place][1].question)))
+        wrong.sort(key=lambda place: (turns[place][1].kind, turns[place][0]))
         for batch in (wrong[i : i + BATCH] for i in range(0, len(wrong), BATCH)):
             questions = [turns[place][1].question for place in batch]
             places = [turns[place][0] for place in batch]
@@ -152,15 +154,33 @@ def _likeliest(run: Run, rows: Sequence[Row], shown: Seen) -> list[bool]:
 
 
 def answer_batch(run: Run, questions: Sequence[str], seen: Seen, systems: Sequence[str] = ()) -> list[str]:
-    """Greedy answers to one question about what each sample shows, after its system message, if there is one."""
-    template = run.processor.template
+    """Greedy answers to one question about what each sample shows, after its system message, if there is one.
+
+    What several of them begin with (system message and media) is read once, where nothing in that depends on the
+    question.
+    """
+    template, model = run.processor.template, run.model
     begun = [template.begin(seen.slots(i), own) for i, own in enumerate(systems or [""] * len(questions))]
-    rows = [own + template.question(text, space) for (own, space), text in zip(begun, questions, strict=True)]
-    length = max(map(len, rows))
-    ids = torch.tensor([[0] * (length - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    read = run.processor.texts((kind, question) for i, question in enumerate(questions) for kind, _ in seen.slots(i))
-    own = seen.inputs() | read
-    out: Any = run.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=LONGEST, do_sample=False, **own)
-    start = 1 if run.model.config.is_encoder_decoder else length
+    ends = [template.question(text, space) for (_, space), text in zip(begun, questions, strict=True)]
+    alike: dict[Any, int] = {}  # what a text begins with, and its number
+    index = [alike.setdefault((*own, str(seen.rows[i])), len(alike)) for i, (own, _) in enumerate(begun)]
+    if len(alike) < len(questions) and all(own for own, _ in begun) and packs(model):
+        first = [index.index(number) for number in range(len(alike))]
+        ids, mask = _padded([begun[i][0] for i in first])
+        more = shared(model, ids, mask, torch.tensor(index), seen[first].inputs())
+        own_ids, own_mask = _padded(ends)
+        ids, mask = torch.cat([ids[index], own_ids], 1), torch.cat([mask[index], own_mask], 1)
+    else:
+        ids, mask = _padded([own + end for (own, _), end in zip(begun, ends, strict=True)])
+        asked = ((kind, question) for i, question in enumerate(questions) for kind, _ in seen.slots(i))
+        more = seen.inputs() | run.processor.texts(asked)
+    out: Any = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=LONGEST, do_sample=False, **more)
+    start = 1 if model.config.is_encoder_decoder else ids.shape[1]
     return [run.processor.decode(row[start:]) for row in out]
+
+
+def _padded(rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows padded on the left, and 0 where they are: `input_ids` and `attention_mask` [B, T]."""
+    fill = [max(map(len, rows)) - len(row) for row in rows]
+    ids = torch.tensor([[0] * n + row for n, row in zip(fill, rows, strict=True)])
+    return ids, torch.tensor([[0] * n + [1] * len(row) for n, row in zip(fill, rows, strict=True)])

@@ -119,6 +119,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         valid: dict[str, Tensor] | None = None,
         seen: dict[str, Any] | None = None,
         past_key_values: Any = None,
+        encoder_outputs: Any = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """One pass.
@@ -135,8 +136,10 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             logits_to_keep: as in transformers: 0 for all positions, n for the last n, or their indices.
             texts: kind -> (ids, mask), each [N, L]: what a connector that `reads` is asked about each medium.
             valid: kind -> how many units of each piece are no padding [N], for kinds whose media differ in length.
-            seen: an earlier pass's `seen` attribute, for tokens that continue its text with its cache.
+            seen: an earlier pass's `seen` attribute, for tokens that continue its text with its cache; or what layers
+                see in the whole text (see `read`), of which the cache holds the first tokens.
             past_key_values: that cache; named here because `generate` takes it only from those who ask.
+            encoder_outputs: what an encoder-decoder LLM's encoder made of the whole input, in place of it.
 
         Raises:
             MergeError: when media and the slots of the text differ in number or kind.
@@ -145,12 +148,14 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             raise MergeError("media cannot join a text that goes on from a cache: give the whole text, without `seen`")
         if past_key_values is not None:
             kwargs["past_key_values"] = past_key_values
-        if "encoder_outputs" in kwargs:  # an encoder-decoder LLM has read the input already
-            return self.llm(attention_mask=attention_mask, labels=labels, **kwargs)
+        if encoder_outputs is not None:
+            return self.llm(encoder_outputs=encoder_outputs, attention_mask=attention_mask, labels=labels, **kwargs)
         own = (input_ids, media, features, texts, valid)
         x, now = (inputs_embeds, {}) if inputs_embeds is not None else self.read(*own)  # type: ignore[arg-type]
         if seen:
-            now = {kind: later for kind, old in seen.items() if (later := old.later(x.shape[1])) is not None}
+            past = 0 if past_key_values is None else past_key_values.get_seq_length()
+            each = {kind: whole.after(past, x.shape[1]) for kind, whole in seen.items()}
+            now = {kind: own for kind, own in each.items() if own is not None}
         kwargs |= {"inputs_embeds": x, "attention_mask": _scores(attention_mask, x)}
         with self.sight.show(now):
             output = self._run(labels, position_ids, logits_to_keep, kwargs)
@@ -188,14 +193,16 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         hidden = self.llm.get_decoder()(position_ids=position_ids, **inputs).last_hidden_state
         return CausalLMOutputWithPast(loss=supervised_loss(hidden, self.get_output_embeddings(), labels))
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, inputs_embeds: Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """Media belong to the steps that see their placeholders: the first, and without a cache every one.
 
         A step whose text goes on from a cache sees what the pass that filled it saw.
         """
         own = {name: kwargs.pop(name, None) for name in OWN}
         seen = kwargs.pop("seen", None)
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
         step = inputs.get("input_ids")
         if step is not None and bool(self._slots(step).any()):
             inputs |= own

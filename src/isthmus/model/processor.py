@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from isthmus.encoders._reader import Reader, known
 from isthmus.encoders._several import SeveralImageProcessor
 from isthmus.errors import BadCheckpoint, BadData
 from isthmus.media import load
+from isthmus.media.forms import key
 from isthmus.media.request import Request
 from isthmus.model import encoding
 from isthmus.model.pieces import Load, named, pieces
@@ -43,6 +45,11 @@ class Prepared:
     name: str = ""
     slots: Sequence[tuple[str, int]] = ()
     pixels: int = 0
+
+    @cached_property
+    def keys(self) -> list[bytes]:
+        """What makes each piece the same to its encoder."""
+        return [key(piece) for piece in self.pieces]
 
 
 class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
@@ -170,7 +177,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
             BadData: for a conversation that does not end with the user, an unknown role, or media of another role.
             BadMedia: for a medium that cannot be read, or more of them in a conversation than `media.request` takes.
         """
-        self._check(conversations)
+        self.check(conversations)
         given = [(m, medium) for conversation in conversations for m in conversation for medium in m.media]
         counts = [sum(len(m.media) for m in conversation) for conversation in conversations]
         decode = [request.load for n, request in zip(counts, map(Request, counts), strict=True) for _ in range(n)]
@@ -263,7 +270,7 @@ class IsthmusProcessor(ProcessorMixin):  # type: ignore[misc]
         mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
         return ids, mask
 
-    def _check(self, conversations: Sequence[Sequence[Message]]) -> None:
+    def check(self, conversations: Sequence[Sequence[Message]]) -> None:
         """Raises `BadData` for conversations that are none, before anything in them is decoded."""
         for conversation in conversations:
             if not conversation or conversation[-1].role != "user":
