@@ -25,6 +25,7 @@ from isthmus.parts import cache
 from isthmus.train.mixture import Mixture, without
 from isthmus.train.recipe import Mix, Stage
 from isthmus.train.setup import Run, learning, raw
+from isthmus.train.tried import tried
 from isthmus.types import Medium, Sample
 
 NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype")  # features do not depend on these
@@ -56,10 +57,11 @@ def mixed(
     except TooLarge as error:
         (console or Console(stderr=True)).print(f"{error}. Until then, every step encodes its media anew", markup=False)
         kept, fresh = None, kinds
+    digest = tried(run.processor, samples, fresh, bad, console) if fresh else ""
     if bad:
         samples, mixes = without(samples, mixes, bad)
     make = functools.partial(prepared if raw(stage) else encode, run) if fresh else None
-    return Mixture(samples, mixes, kept, make, list(bad.values()))
+    return Mixture(samples, mixes, kept, make, list(bad.values()), digest)
 
 
 def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:

@@ -18,6 +18,7 @@ from isthmus.data.sources import load_split
 from isthmus.errors import BadRecipe, Interrupted, IsthmusError
 from isthmus.model import save_trained
 from isthmus.registry import find
+from isthmus.train.execution import execution
 from isthmus.train.features import mixed
 from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, read_data
@@ -70,11 +71,12 @@ def _stages(recipe: Recipe, folder: Path, resume: bool, command: str, console: C
             groups += helpers(goal, groups)
             check = held_out(run, stage, goal, recipe.seed, console)
             run.model.train()
-            run.stages[stage.name] = run_stage(
-                stage, goal, mixture, groups, folder / "stages" / stage.name,
-                seed=recipe.seed, resume=resume, how_to_resume=command, parts=parts, console=console,
-                check=check, logs=logs,
-            )  # fmt: skip
+            with execution(run.model, stage):
+                run.stages[stage.name] = run_stage(
+                    stage, goal, mixture, groups, folder / "stages" / stage.name,
+                    seed=recipe.seed, resume=resume, how_to_resume=command, parts=parts, console=console,
+                    check=check, logs=logs,
+                )  # fmt: skip
     run.model.requires_grad_(False)
     run.model.eval()
     save_trained(run.model, folder / "model")
@@ -138,6 +140,7 @@ def held_out(run: Run, stage: Stage, goal: Any, seed: int, console: Console) -> 
         return None
     samples = load_split(held.data, held.split, held.count, held.options, seed + 1)
     mixture = mixed(run, stage, samples, [Mix()] * len(samples), console=console)
+    samples = mixture.samples  # without those whose media are damaged
     weigh = getattr(goal, "weigh", len)
 
     @torch.no_grad()
