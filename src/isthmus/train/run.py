@@ -139,7 +139,7 @@ def held_out(run: Run, stage: Stage, goal: Any, seed: int, console: Console) -> 
     if (held := stage.check) is None:
         return None
     samples = load_split(held.data, held.split, held.count, held.options, seed + 1)
-    mixture = mixed(run, stage, samples, [Mix()] * len(samples), console=console)
+    mixture = mixed(run, stage, samples, [Mix(options=held.options)] * len(samples), console=console)
     samples = mixture.samples  # without those whose media are damaged
     weigh = getattr(goal, "weigh", len)
 
