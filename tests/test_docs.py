@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,18 +12,22 @@ import PIL.Image
 import pytest
 import tiny_run
 import typer
+from rich.console import Console
 
 import isthmus
 from isthmus import cli, listing
 from isthmus.data import emoji, frames, scenes
-from isthmus.model import load
+from isthmus.model import build, load
 from isthmus.parts import catalog, known
 from isthmus.registry import names
+from isthmus.train.objectives import next_token
 from isthmus.train.recipe import load_recipe
+from isthmus.train.run import train
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DATA = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
 PARTS = (ROOT / "docs/parts.md").read_text(encoding="utf-8")
 NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -62,6 +67,35 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     values: dict[str, Any] = {}
     exec(code, values)
     assert values["ids"].shape[0] == 1
+
+
+def test_the_recipe_about_stages_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tiny parts and few steps; one sample in ten is one of safety."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", TRAINING, re.DOTALL)
+    tiny_run.parts(tmp_path)
+    tiny = {"smollm2-135m-instruct": tmp_path / "llm", "vit-s": tmp_path / "vision"}
+    own = build._record
+    monkeypatch.setattr("isthmus.parts.get", lambda name: tiny[name])
+    monkeypatch.setattr(build, "_record", lambda source, folder: own(str(folder), folder) | {"name": source})
+    monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tiny_run.pictures(tmp_path / "here"))
+    said = {"captions.jsonl": [{"file_name": f"{name}.png", "text": name} for name in tiny_run.COLOURS]}
+    for name, ask, answer in (("conversations.json", "what is it ?", "red"), ("safety.jsonl", "please ?", "no")):
+        shown = {"image": "red.png"} if answer == "red" else {}
+        turns = [{"from": "human", "value": ask}, {"from": "gpt", "value": answer}]
+        said[name] = [shown | {"id": f"{name}{i}", "conversations": turns} for i in range(20)]
+    for name, rows in said.items():
+        Path(name).write_text(json.dumps(rows) if name.endswith(".json") else "\n".join(map(json.dumps, rows)))
+    Path("mine.yaml").write_text(text)
+    recipe = load_recipe("mine.yaml", ["model.image.size=16", "model.image.tokens=4", "stages.pretrain.steps=2"])
+    recipe.stages[1].steps = 16  # of which each sixteen hold what the weights say
+    seen: list[str] = []
+    weigh = next_token.Objective.__call__
+    note = lambda self, some, shown: seen.extend(sample.id for sample in some) or weigh(self, some, shown)
+    monkeypatch.setattr(next_token.Objective, "__call__", note)
+    done = train(recipe, tmp_path / "run", console=Console(quiet=True))
+    assert [stage.step for stage in done.stages.values()] == [2, 16]
+    assert sum("safety" in title for title in seen[8:]) in (6, 7), "a tenth of 64"
 
 
 @pytest.mark.parametrize("folder", cli.FOLDERS)

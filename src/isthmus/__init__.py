@@ -34,8 +34,10 @@ __all__ = [
 ]
 
 
-def load_with_processor(name: str | Path = "default") -> tuple[Any, Any]:
+def load_with_processor(name: str | Path = "default", quantize: bool = True) -> tuple[Any, Any]:
     """A model and its processor: `default` (shipped), or a folder that a run or `save_pretrained` wrote.
+
+    Without `quantize`, an LLM that was trained in 4 bits has its own weights (`isthmus.model.load`).
 
     Raises:
         UnknownName: when there is no such model; it names the nearest.
@@ -45,7 +47,7 @@ def load_with_processor(name: str | Path = "default") -> tuple[Any, Any]:
     folder = model_folder(name)
     from isthmus.model import load
 
-    return load(folder)
+    return load(folder, quantize=quantize)
 
 
 def model_folder(name: str | Path) -> Path:

@@ -477,6 +477,7 @@ def export(
 
     Both formats are LLaVA's: clip, mlp with one soft token for each feature, a decoder-only LLM. So the default model
     and what the recipe demo trains (vit-s, features joined) are refused, and so are connectors inside the LLM.
+    An LLM that was trained in 4 bits is written with its own weights and the adapter.
 
     \b
     Examples:
@@ -486,7 +487,7 @@ def export(
     from isthmus.model import exporters
     from isthmus.registry import find
 
-    exporters.write(*isthmus.load_with_processor(model), to, out)
+    exporters.write(*isthmus.load_with_processor(model, quantize=False), to, out)
     files = ", ".join(sorted(path.name for path in out.expanduser().iterdir()))
     loads = find("isthmus.model.exporters", to).LOADS
     for line in (f"Written:  {out} ({files})", f"Load it:  {loads}"):

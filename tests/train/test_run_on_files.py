@@ -9,15 +9,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import PIL.Image
 import pytest
 import tiny_run
 import torch
 from rich.console import Console
 
+from isthmus import media
 from isthmus.data.packing import alone, collate, pack
 from isthmus.data.sources import load_split
 from isthmus.errors import BadCheckpoint, BadData, BadMedia, BadRecipe, Interrupted
-from isthmus.train import features, run, setup
+from isthmus.train import features, run, setup, tried
 from isthmus.train.mixture import read_data
 from isthmus.train.objectives import next_token
 from isthmus.train.recipe import Recipe, load_recipe
@@ -156,3 +158,51 @@ def test_damaged_media_are_left_out_and_listed(here: Path) -> None:
     listed = [json.loads(line) for line in (here.parent / "run/quarantine/instruct.jsonl").read_text().splitlines()]
     assert len(listed) == 3
     assert all("red.png" in one["reason"] for one in listed)
+
+
+def test_damaged_media_are_left_out_where_the_encoder_learns(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A truncated JPEG, in a stage that encodes its pictures in every step: left out, listed, resumed to the bit."""
+    PIL.Image.effect_noise((40, 32), 80).convert("RGB").save(here / "noise.jpg")
+    (here / "red.png").write_bytes((here / "noise.jpg").read_bytes()[:900])
+    facts = plan(here, options={"tolerate": 0.2}).model_dump()
+    facts["stages"][0] |= {"steps": 6, "train": {"image.encoder": 1e-3, "image.connector": 3e-3}}
+    captions = facts["stages"][0]["data"][str(here / "captions.jsonl")]["options"]
+    facts["stages"][0]["check"] = {"every": 3, "data": str(here / "captions.jsonl"), "split": "train"}
+    facts["stages"][0]["check"]["options"] = {"ask": "what ?", "tolerate": 0.0}
+    decoded: list[Any] = []
+    monkeypatch.setattr(tried, "load", lambda medium: decoded.append(medium) or media.load(medium))
+    with pytest.raises(BadMedia, match=r"1 of 12 samples cannot be used, 1\.0% are tolerated\. sample .*red\.png"):
+        run.train(Recipe.model_validate(facts), here.parent / "strict", console=QUIET)
+    assert not (here.parent / "strict/stages").exists(), "before a step is made"
+    assert len(decoded) == 2 * 12 + 12 - 1, "of conversations each shows two, but one is left after its first"
+    captions["tolerate"] = 0.1
+    del facts["stages"][0]["check"]
+    whole = run.train(Recipe.model_validate(facts), here.parent / "whole", console=QUIET)
+    listed = [json.loads(line) for line in (here.parent / "whole/quarantine/instruct.jsonl").read_text().splitlines()]
+    assert len(listed) == 3
+    assert all("red.png" in one["reason"] and one["reason"].startswith("sample ") for one in listed)
+    call, count = next_token.Objective.__call__, iter(range(100))
+
+    def pressed(self: Any, samples: Any, seen: Any) -> Any:
+        if next(count) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return call(self, samples, seen)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(next_token.Objective, "__call__", pressed)
+        with pytest.raises(Interrupted):
+            run.train(Recipe.model_validate(facts), here.parent / "run", console=QUIET)
+    parts = run.train(Recipe.model_validate(facts), here.parent / "run", resume=True, console=QUIET)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(parts.model.state_dict()[name], tensor), name
+
+
+def test_held_out_samples_with_damaged_media_are_left_out(here: Path) -> None:
+    (here / "red.png").write_bytes((here / "red.png").read_bytes()[:50])
+    facts = plan(here, options={"tolerate": 0.2}).model_dump()
+    captions = str(here / "captions.jsonl")
+    facts["stages"][0]["data"][captions]["options"]["tolerate"] = 0.1
+    held = {"every": 2, "data": captions, "split": "train", "options": {"ask": "what ?", "tolerate": 0.1}}
+    facts["stages"][0] |= {"steps": 2, "check": held}
+    done = run.train(Recipe.model_validate(facts), here.parent / "run", console=QUIET)
+    assert [step for step, _ in done.stages["instruct"].checks] == [2]

@@ -101,6 +101,8 @@ class Connector(nn.Module):
 
         Raises `BadRecipe` for an LLM without any, or with matrices that are no linear layer's (experts of a mixture).
         """
+        if any(weight.dtype == torch.uint8 for weight in llm.parameters()):
+            raise BadRecipe("visual_expert: it trains copies of the LLM's weights, and those are held in 4 bits")
         for layer in layers(llm):
             own = {name: m for name, m in layer.named_modules() if isinstance(m, nn.Linear | Conv1D)}
             if not own:

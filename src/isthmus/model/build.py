@@ -19,6 +19,7 @@ from isthmus.data import frames
 from isthmus.encoders._pictures import usual
 from isthmus.errors import BadRecipe, PartUnavailable
 from isthmus.model import encoding
+from isthmus.model import quantize as quantized
 from isthmus.model.choice import NEW, Sense, choose, places
 from isthmus.model.composed import IsthmusModel, connector, family
 from isthmus.model.configuration import IsthmusConfig
@@ -40,6 +41,7 @@ def compose(
     series: Sense | None = None,
     seed: int = 0,
     frame: str | None = None,
+    quantize: str | None = None,
 ) -> tuple[IsthmusModel, IsthmusProcessor]:
     """An LLM with senses: pretrained parts in fp32, joined by fresh connectors, which alone are trainable.
 
@@ -60,6 +62,7 @@ def compose(
         seed: of the connectors' initial weights.
         frame: how the LLM is spoken to: one of `data.frames.NAMED`. By default what the catalogue says of the part,
             else its tokenizer's chat template, ChatML where it has those tokens, or question and answer alone.
+        quantize: `nf4` holds the LLM's weights in 4 bits (`model.quantize`); connectors and adapters learn beside them.
 
     Raises:
         UnknownName: for a part, an encoder, a connector or a frame that does not exist.
@@ -82,6 +85,7 @@ def compose(
         connectors={kind: it.connector for kind, it in chosen.items()},
         parts={where: _record(source, folders[where]) for where, source in named.items()},
         trained=[where for where, part in where_from.items() if part == NEW],
+        quantize=quantize,
         frame=frame,
     )
     for options in config.connectors.values():
@@ -101,7 +105,8 @@ def assemble(config: IsthmusConfig, folders: Mapping[str, Path]) -> tuple[Isthmu
     if not getattr(config.get_text_config(), "num_attention_heads", None):
         name = config.get_text_config().model_type
         raise BadRecipe(f"{name} has no attention, by which text would look at media. Take another LLM")
-    llm, modules = pretrained(family(config.llm_config), folders["llm"]), {}
+    llm, modules = pretrained(family(config.llm_config), folders["llm"], **quantized.options(config.quantize)), {}
+    quantized.settle(llm)
     for kind in config.encoders:
         modules[kind] = encoding.module(config, kind).load(_folder(config, kind, folders))
         setattr(config, f"{kind}_config", modules[kind].config)
@@ -171,8 +176,10 @@ def unfreeze(model: IsthmusModel, where: str) -> list[nn.Parameter]:
     """Make all of a part's weights trainable and return them.
 
     The configuration records that they are no longer the part's own, so that a light checkpoint holds them, whether or
-    not they are frozen again before it is saved.
+    not they are frozen again before it is saved. Raises `BadRecipe` for a quantised LLM.
     """
+    if where == "llm" and model.config.quantize is not None:
+        raise BadRecipe(f"llm: its weights are held in 4 bits ({model.config.quantize}); train an adapter (`add_lora`)")
     weights = list(part(model, where).requires_grad_(True).parameters())
     if not where.endswith(".connector"):
         model.config.trained = sorted({*model.config.trained, where})

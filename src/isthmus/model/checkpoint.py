@@ -24,6 +24,7 @@ from torch import Tensor
 
 from isthmus import parts
 from isthmus.errors import BadCheckpoint, IsthmusError, PartUnavailable, UnknownName
+from isthmus.model import quantize as quantized
 from isthmus.model.build import assemble, fingerprint, freeze
 from isthmus.model.choice import places
 from isthmus.model.composed import IsthmusModel, encoder
@@ -57,8 +58,9 @@ def save_trained(model: IsthmusModel, folder: str | Path, dtype: torch.dtype = t
 def save_full(model: IsthmusModel, processor: IsthmusProcessor, folder: str | Path) -> None:
     """Write an ordinary transformers folder, adapters merged, that the Auto classes load after `import isthmus.model`.
 
-    A model with adapters is copied for the merge. Raises `IsthmusError` as `save_trained` does.
+    A model with adapters is copied for the merge. Raises `IsthmusError` as `save_trained` does, or for a quantised LLM.
     """
+    quantized.refuse(model.config, "a full checkpoint")
     if model.config.adapters:
         merge_lora(model := copy.deepcopy(model))
     with _replacing(folder, "full") as new:
@@ -66,12 +68,14 @@ def save_full(model: IsthmusModel, processor: IsthmusProcessor, folder: str | Pa
         processor.save_pretrained(new)
 
 
-def load(folder: str | Path, merge: bool = True) -> tuple[IsthmusModel, IsthmusProcessor]:
+def load(folder: str | Path, merge: bool = True, quantize: bool = True) -> tuple[IsthmusModel, IsthmusProcessor]:
     """The model and processor of a checkpoint, light or full, with only the connectors (and adapters) trainable.
 
     Args:
         folder: what `save_trained`, `save_full` or `save_pretrained` wrote.
         merge: add the adapters to the weights; False keeps them, to train them further.
+        quantize: hold the LLM as it was while it was trained; False takes its own weights in place of quantised ones,
+            which needs no bitsandbytes and can be merged and exported, but is not quite what was trained.
 
     Raises:
         BadCheckpoint: for a checkpoint that is missing, incomplete, altered, made for other parts, or whose
@@ -82,6 +86,8 @@ def load(folder: str | Path, merge: bool = True) -> tuple[IsthmusModel, IsthmusP
     if wrong := foreign.code(folder):
         raise BadCheckpoint(wrong)
     config = _config(folder)
+    if not quantize:
+        config.quantize = None
     _verify(folder)
     model, processor = (_full if any((folder / name).is_file() for name in FULL) else _light)(folder, config)
     if merge:

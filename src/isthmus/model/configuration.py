@@ -27,6 +27,8 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
             can leave them out; "sha256" is what `build.fingerprint` gives. Of several encoders, "<kind>.encoder.0", ...
         adapters: the same keys -> {"r", "alpha"} of the LoRA adapter that is in the part.
         trained: the same keys, for parts whose own weights are no longer those of `parts`.
+        quantize: the form in which the LLM's weights are held (`model.quantize`), and an adapter of it was trained;
+            None: as they are.
         frame: how the LLM is spoken to: a `data.packing.Frame` as a mapping, or a name in `data.frames.NAMED`.
     """
 
@@ -52,6 +54,7 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
     parts: dict[str, Any] = field(default_factory=dict)
     adapters: dict[str, Any] = field(default_factory=dict)
     trained: list[str] = field(default_factory=list)
+    quantize: str | None = None
     frame: dict[str, Any] | str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:

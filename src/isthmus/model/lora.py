@@ -45,10 +45,15 @@ def add_lora(model: IsthmusModel, where: str, r: int, alpha: float) -> None:
 
 
 def merge_lora(model: IsthmusModel) -> None:
-    """Add every adapter to the weights it adapts and take it out; the parts' weights are then the model's own."""
+    """Add every adapter to the weights it adapts and take it out; the parts' weights are then the model's own.
+
+    That of a quantised LLM stays where it is: rounded to 4 bits, much of it would be lost.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for where in model.config.adapters:
+    stays = {where: own for where, own in model.config.adapters.items() if where == "llm" and model.config.quantize}
+    merged = [where for where in model.config.adapters if where not in stays]
+    for where in merged:
         module = part(model, where)
         for name, layer in list(module.named_modules()):
             if isinstance(layer, BaseTunerLayer):
@@ -58,8 +63,8 @@ def merge_lora(model: IsthmusModel) -> None:
                 parent, _, child = name.rpartition(".")
                 setattr(module.get_submodule(parent), child, layer.get_base_layer())
         del module.peft_config  # PEFT's note that an adapter is there
-    model.config.trained = sorted({*model.config.trained, *model.config.adapters})
-    model.config.adapters = {}
+    model.config.trained = sorted({*model.config.trained, *merged})
+    model.config.adapters = stays
 
 
 class Adapted(torch.autograd.Function):
@@ -104,6 +109,7 @@ def _fused() -> type[nn.Module]:
             base, names = self.get_base_layer(), self.active_adapters
             plain = len(names) == 1 and not (self.lora_variant or args or kwargs)
             plain = plain and "forward" not in base.__dict__  # a visual expert routes what comes in
+            plain = plain and not torch.compiler.is_compiling()  # a compiler fuses by itself
             if not plain or self.merged or self.disable_adapters or torch.is_autocast_enabled(x.device.type):
                 return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
             A, B = self.lora_A[names[0]].weight, self.lora_B[names[0]].weight

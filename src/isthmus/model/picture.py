@@ -10,6 +10,7 @@ from torch import nn
 
 from isthmus.model import encoding
 from isthmus.model.composed import IsthmusModel
+from isthmus.model.quantize import numel
 
 
 def describe(model: IsthmusModel) -> str:
@@ -72,5 +73,5 @@ def _source(model: IsthmusModel, where: str) -> str:
 
 
 def _count(module: nn.Module) -> tuple[int, int]:
-    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    sizes = [(numel(p), p.requires_grad) for p in module.parameters()]
     return sum(n for n, _ in sizes), sum(n for n, train in sizes if train)

@@ -12,10 +12,13 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
+from isthmus.connectors._sight import layers
 from isthmus.data.packing import Row, Template, pack
 from isthmus.data.seen import Seen
 from isthmus.errors import MergeError
 from isthmus.model import describe
+from isthmus.model.quantize import nbytes
+from isthmus.train.execution import execution
 from isthmus.train.features import mixed
 from isthmus.train.loop import all_learn
 from isthmus.train.mixture import Mixture, read_data
@@ -79,9 +82,12 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
     goal = objective(run, stage, mixture.samples, lambda count: seen)
     groups += helpers(goal, groups)
     model.train()
-    with activations(model) as kept:
-        loss, tokens = goal(*little.batch(range(len(largest)), random.Random(seed)))
-    reached = torch.autograd.grad(loss, [w for part in groups for w in part["params"]], allow_unused=True)
+    with execution(model, stage.model_copy(update={"compile": False})):
+        if stage.activation_checkpointing:  # one layer is run again at a time; the first is kept whole in its stead
+            layers(model.llm)[0].gradient_checkpointing = False  # type: ignore[assignment]
+        with activations(model) as kept:
+            loss, tokens = goal(*little.batch(range(len(largest)), random.Random(seed)))
+        reached = torch.autograd.grad(loss, [w for part in groups for w in part["params"]], allow_unused=True)
     gradients = iter(reached)
     all_learn(stage, {part["name"]: [next(gradients) for _ in part["params"]] for part in groups})
     if tokens == sum(len(row.ids) for row in rows):  # the objective reads these rows
@@ -92,7 +98,7 @@ def _stage(run: Run, stage: Stage, mixture: Mixture, seed: int, console: Console
         what = "media" if raw(stage) else "soft tokens"
         _say(console, "tokens", f"{tokens:,} {what} a step; no text goes through the LLM")
     _say(console, "loss", f"{loss.item():.3f} on this batch, before training")
-    weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+    weights = nbytes(model)
     learned = sum(w.numel() * w.element_size() for part in groups for w in part["params"])
     still = set() if raw(stage) else {*seen.store} - learning(stage)  # kinds whose features are kept
     own = sum(seen.store[kind].numel() * 2 for kind in still)  # as float16

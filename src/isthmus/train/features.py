@@ -29,6 +29,7 @@ from isthmus.parts import cache
 from isthmus.train.mixture import Mixture, kinds, without
 from isthmus.train.recipe import Mix, Stage
 from isthmus.train.setup import Run, learning, raw
+from isthmus.train.tried import tried
 from isthmus.train.world import ALONE, World
 from isthmus.types import Medium, Sample, Slice
 
@@ -67,11 +68,12 @@ def mixed(
     except TooLarge as error:
         (console or Console(stderr=True)).print(f"{error}. Until then, every step encodes its media anew", markup=False)
         kept, fresh = None, shown
+    digest = tried(run.processor, samples, fresh, bad, console) if fresh else ""
     if bad:
         samples, mixes = without(samples, mixes, bad)
     prepare = functools.partial(prepared, run) if fresh else None
     encoders = functools.partial(encoded, run) if fresh and not raw(stage) else None
-    return Mixture(samples, mixes, kept, prepare, encoders, list(bad.values()))
+    return Mixture(samples, mixes, kept, prepare, encoders, list(bad.values()), digest)
 
 
 def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:

@@ -20,10 +20,9 @@ from isthmus.data.seen import Seen, spread
 from isthmus.data.shards import Rows
 from isthmus.data.sources import load_split
 from isthmus.errors import BadData, BadMedia, BadRecipe
-from isthmus.media import load
-from isthmus.media.forms import key
 from isthmus.registry import miss
 from isthmus.train.recipe import Check, Mix, Parts, Recipe, Stage
+from isthmus.train.tried import stands_for
 from isthmus.types import Medium, Sample
 
 __all__ = ["Mixture", "check_benchmarks", "load_split", "pick", "read_data", "stage_samples"]
@@ -45,6 +44,7 @@ class Mixture:
     prepare: Callable[[Sequence[Sample]], Seen] | None = None  # samples -> their media as encoders take them
     encode: Callable[[Seen, bool], Seen] | None = None  # these, and whether encoders learn -> features
     bad: list[str] = dataclasses.field(default_factory=list)  # why samples were left out, one by one
+    tried: str = ""  # the digest of the media to be encoded, where they were decoded already (`train.tried`)
 
     @property
     def lengths(self) -> list[int]:
@@ -76,7 +76,9 @@ class Mixture:
             for own in _sets(self.samples)
         ]
         left = kinds(self.samples) - (set() if self.features is None else self.features.store.keys())
-        media = [_stands_for(medium) for sample in self.samples for medium in self._left(sample)] if left else []
+        media: list[Any] = [self.tried] if self.tried else []
+        if left and not self.tried:
+            media = [stands_for(medium) for sample in self.samples for medium in self._left(sample)]
         if self.features is None:
             return hashlib.sha256(repr((facts, media)).encode()).hexdigest()
         shapes = [(kind, own.shape, own.dtype) for kind, own in self.features.store.items()]
@@ -124,12 +126,6 @@ class Mixture:
     def pick(self, indices: Sequence[int], rng: random.Random) -> list[Sample]:
         """The samples with the turns of this step."""
         return [pick(self.samples[i], self.mixes[i].turns, self.mixes[i].first, rng) for i in indices]
-
-
-def _stands_for(medium: Medium) -> str | bytes:
-    """A medium that is described in full, or all of its content."""
-    made = dataclasses.is_dataclass(medium.source) and callable(medium.source)
-    return repr(medium) if made else key(load(medium))
 
 
 def pick(sample: Sample, turns: int, first: bool, rng: random.Random) -> Sample:

@@ -99,10 +99,12 @@ Sense = Annotated[SerializeAsAny[Bridge], WrapValidator(_with_options)]
 class Parts(Strict):
     """What is composed: an LLM, and how each kind of media that it takes reaches it.
 
-    `frame` is how the LLM is spoken to, where neither its tokenizer nor the catalogue says it.
+    `frame` is how the LLM is spoken to, where neither its tokenizer nor the catalogue says it. `quantize` holds
+    its weights in 4 bits (QLoRA: `model.quantize`), in every stage and for the checkpoint.
     """
 
     llm: str
+    quantize: Literal["nf4"] | None = None
     frame: str | None = None
     image: Sense | None = None
     audio: Sense | None = None
@@ -169,7 +171,8 @@ class Stage(Strict):
     `train` maps a part to its learning rate, or to a LoRA adapter. `options` are the objective's own. `steps` decides;
     `minutes` is a ceiling. With a `temperature` T, a data set of n samples has the weight n^(1/T): 1 is by size, and
     the higher it is, the more alike are the shares. A step sums the gradients of `accumulate` batches. A batch whose
-    loss is `spike` standard deviations above the mean of the last fifty steps is skipped.
+    loss is `spike` standard deviations above the mean of the last fifty steps is skipped. `activation_checkpointing`,
+    `compile` and `liger` say how the model is run, and not what it computes (`train.execution`).
     """
 
     name: Name
@@ -186,6 +189,9 @@ class Stage(Strict):
     clip: Positive = 1.0
     spike: Positive = 12.0
     check: Held | None = None
+    activation_checkpointing: bool = False
+    compile: bool = False
+    liger: bool = False
 
 
 class Check(Strict):
@@ -294,6 +300,8 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
         for where, how in stage.train.items():
             if where not in recipe.model.trainable:
                 yield (*here, "train", where), miss("part that can be trained", where, recipe.model.trainable)
+            elif where == "llm" and recipe.model.quantize and not isinstance(how, Lora):
+                yield (*here, "train", where), "a quantised LLM learns by an adapter: {lora: 16, lr: 1e-4}"
             elif where.endswith("connector") and isinstance(how, Lora):
                 yield (*here, "train", where), "a connector is trained whole: give its learning rate"
         given = [name for name, mix in stage.data.items() if mix.weight is not None]

@@ -20,6 +20,7 @@ from isthmus.errors import BadRecipe, Interrupted, IsthmusError
 from isthmus.model import save_trained
 from isthmus.registry import find
 from isthmus.train import state
+from isthmus.train.execution import execution
 from isthmus.train.features import mixed
 from isthmus.train.loop import run_stage
 from isthmus.train.mixture import Mixture, read_data
@@ -108,11 +109,12 @@ class _Sitting:
                     groups = trained(run, stage)  # their weights are others now
                 check = held_out(run, stage, goal, recipe.seed, self.console, self.world)
                 run.model.train()
-                run.stages[stage.name] = run_stage(
-                    stage, goal, mixture, groups + helpers(goal, groups), folder / "stages" / stage.name,
-                    seed=recipe.seed, resume=self.resume, how_to_resume=self.command, parts=parts,
-                    console=self.console, check=check, logs=logs, world=self.world, model=run.model,
-                )  # fmt: skip
+                with execution(run.model, stage):
+                    run.stages[stage.name] = run_stage(
+                        stage, goal, mixture, groups + helpers(goal, groups), folder / "stages" / stage.name,
+                        seed=recipe.seed, resume=self.resume, how_to_resume=self.command, parts=parts,
+                        console=self.console, check=check, logs=logs, world=self.world, model=run.model,
+                    )  # fmt: skip
         if self.world.shard:
             run = self._anew(run, len(recipe.stages))
         run.model.requires_grad_(False).to("cpu").eval()
@@ -191,7 +193,9 @@ def held_out(
     if (held := stage.check) is None:
         return None
     samples = load_split(held.data, held.split, held.count, held.options, seed + 1)
-    mixture = mixed(run, stage, samples, [Mix()] * len(samples), console=console, world=world)
+    mixes = [Mix(options=held.options)] * len(samples)
+    mixture = mixed(run, stage, samples, mixes, console=console, world=world)
+    samples = mixture.samples  # without those whose media are damaged
     weigh = getattr(goal, "weigh", len)
 
     @torch.no_grad()

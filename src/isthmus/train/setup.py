@@ -33,7 +33,8 @@ class Run:
 def composed(recipe: Recipe) -> Run:
     """The recipe's parts put together, untrained."""
     senses = {kind: own.asked for kind, own in recipe.model.senses.items()}
-    how: dict[str, Any] = {"image": None, "llm": recipe.model.llm, "frame": recipe.model.frame} | senses
+    own = recipe.model
+    how: dict[str, Any] = {"image": None, "llm": own.llm, "frame": own.frame, "quantize": own.quantize} | senses
     return Run(*compose(**how, seed=recipe.seed))
 
 

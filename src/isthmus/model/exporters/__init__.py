@@ -24,11 +24,12 @@ def write(model: Any, processor: Any, to: str, out: str | Path) -> None:
         UnknownName: for a format without an exporter.
         IsthmusError: for a model that the format cannot express, a folder that holds something, or a full disk.
     """
-    from isthmus.model import merge_lora
+    from isthmus.model import merge_lora, quantize
 
     exporter, folder = find("isthmus.model.exporters", to), Path(out).expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise IsthmusError(f"{folder} holds something. Name a folder that is new or empty.")
+    quantize.refuse(model.config, f"an export to {to}")
     merge_lora(model := copy.deepcopy(model))
     try:
         with cache.scratch(folder.with_name(f".writing-{folder.name}")) as scratch:
