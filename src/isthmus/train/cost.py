@@ -100,7 +100,7 @@ def step_flops(goal: Any, mixture: Mixture, stage: Stage, seed: int) -> int:
     batches = order(mixture, stage, seed)
     epoch = [batches[place] for place in range(-(-len(lengths) // stage.batch))]
     batch = sorted(epoch, key=lambda some: sum(lengths[i] for i in some))[len(epoch) // 2]
-    known = {torch.ops.aten.addmm_: _product}  # in place, as the fused adapter adds
+    known: dict[Any, Callable[..., int]] = {torch.ops.aten.addmm_: _product}  # in place, as the fused adapter adds
     if "bitsandbytes" in sys.modules:  # weights in 4 bits
         known[torch.ops.bitsandbytes.gemm_4bit] = _quantised
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=known) as counter:
