@@ -22,7 +22,7 @@ from transformers import AttentionInterface
 from isthmus.connectors._sight import layers
 from isthmus.errors import BadRecipe, Interrupted
 from isthmus.model import blocks
-from isthmus.train import check, execution, features, mixture, run, setup
+from isthmus.train import check, cost, execution, features, mixture, run, setup
 from isthmus.train.recipe import Recipe, load_recipe
 
 QUIET = Console(quiet=True)
@@ -98,6 +98,7 @@ def test_check_tells_what_is_saved(facts: dict[str, Any], monkeypatch: pytest.Mo
 
 
 @pytest.mark.filterwarnings(LEAF)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own code
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiled_layers_compute_the_same(
     backend: str, facts: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -188,6 +189,16 @@ def test_a_quantised_run_resumes_to_the_bit(facts: dict[str, Any], tmp_path: Pat
     assert all(torch.equal(whole.model.state_dict()[name], tensor) for name, tensor in learned.items())
     assert [p[2] for p in whole.stages["instruct"].points] == [p[2] for p in parts.stages["instruct"].points]
     told(facts)
+
+
+def test_the_arithmetic_of_a_quantised_step_is_counted(facts: dict[str, Any]) -> None:
+    """As much as with PEFT's own adapter over plain weights, within the products that ours saves."""
+    facts["stages"] = facts["stages"][1:2]
+    quiet = Console(quiet=True)
+    plain = cost.cost(Recipe.model_validate(facts), timed=False, console=quiet).flops["instruct"]
+    facts["model"]["quantize"] = "nf4"
+    four = cost.cost(Recipe.model_validate(facts), timed=False, console=quiet).flops["instruct"]
+    assert four == pytest.approx(plain, rel=0.02)
 
 
 def test_a_quantised_llm_cannot_be_trained_whole(facts: dict[str, Any], written: Callable[[str, str], Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -98,7 +99,9 @@ def step_flops(goal: Any, mixture: Mixture, stage: Stage, seed: int) -> int:
     batches = order(mixture, stage, seed)
     epoch = [batches[place] for place in range(-(-len(lengths) // stage.batch))]
     batch = sorted(epoch, key=lambda some: sum(lengths[i] for i in some))[len(epoch) // 2]
-    known = {torch.ops.aten.addmm_: _product}  # in place, as the fused adapter adds
+    known: dict[Any, Callable[..., int]] = {torch.ops.aten.addmm_: _product}  # in place, as the fused adapter adds
+    if "bitsandbytes" in sys.modules:  # weights in 4 bits
+        known[torch.ops.bitsandbytes.gemm_4bit] = _quantised
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=known) as counter:
         samples, seen = mixture.batch(batch, random.Random(seed))
         goal(samples, seen)[0].backward()
@@ -108,6 +111,11 @@ def step_flops(goal: Any, mixture: Mixture, stage: Stage, seed: int) -> int:
 def _product(into: Any, a: Sequence[int], b: Sequence[int], *_: Any, **__: Any) -> int:
     """Operations of a b, by shape."""
     return 2 * a[0] * a[1] * b[1]
+
+
+def _quantised(a: Sequence[int], b: Sequence[int], shape: Sequence[int], *_: Any, **__: Any) -> int:
+    """Operations of a W^T, W [N, K] in 4 bits, by the shapes of a [..., K] and W."""
+    return 2 * math.prod(a) * shape[0]
 
 
 def _step_seconds(goal: Any, mixture: Mixture, groups: list[dict[str, Any]], stage: Stage, seed: int) -> float:
