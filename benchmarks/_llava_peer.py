@@ -1,4 +1,4 @@
-"""The peers: the same model as transformers' own Llava, trained by transformers' own `Trainer` or by TRL's `SFTTrainer`."""
+"""The peers: the same model as transformers' own Llava, trained by transformers' `Trainer` or by TRL's `SFTTrainer`."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -204,7 +205,7 @@ def serve(name: str, work: Work) -> None:
 def facts(side: Side) -> dict[str, Any]:
     """What the turns hold: samples, questions, text tokens and needed GFLOP of each, and how long the rows are."""
     template, burst = side.run.processor.template, side.work.burst
-    turns = [sum(side.plan[i : i + burst], []) for i in range(0, len(side.plan), burst)]
+    turns = [list(chain.from_iterable(side.plan[i : i + burst])) for i in range(0, len(side.plan), burst)]
     slots = set(template.placeholders.values())
     rows = [[pack(one, template) for sample in turn for one in ways(sample)] for turn in turns]
     sizes = sorted(len(row.ids) for turn in rows for row in turn)
