@@ -70,7 +70,7 @@ class Work:
     soft: int = 16  # tokens of a picture
     batch: int = 4
     rounds: int = 5
-    burst: int = 2
+    burst: int = 1
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -98,7 +98,7 @@ WORK = {
         Work("lengths, random order"),
         Work("lengths, like lengths together", grouped=True),
         Work("questions, 16 soft tokens"),
-        Work("questions, 256 soft tokens", soft=256, batch=2, rounds=4, burst=1),
+        Work("questions, 256 soft tokens", soft=256, batch=2, rounds=4),
     )
 }
 

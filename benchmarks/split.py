@@ -26,7 +26,8 @@ KINDS = {  # the first that an operation's name contains
     "softmax and the rest of the loss": ("softmax", "::max", "gather", "logsumexp", "nll_loss"),
     "optimizer": ("fused_adamw", "foreach", "linalg_vector_norm", "Optimizer"),
     "elementwise": (
-        "::mul", "::add", "::sub", "silu", "::pow", "::mean", "rsqrt", "::neg", "::sum", "::div", "::cos", "::sin", "gelu", "rms_norm",
+        "::mul", "::add", "::sub", "silu", "::pow", "::mean", "rsqrt", "::neg", "::sum", "::div", "::cos", "::sin",
+        "gelu", "rms_norm",
     ),
     "copies and filling": ("copy_", "::cat", "fill_", "::zero", "masked", "index", "clone", "contiguous", "split"),
 }  # fmt: skip
