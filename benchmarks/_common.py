@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from isthmus.types import IGNORE_INDEX
+
 RESULTS = Path(__file__).parent / "results"
 SMALL_IS_GOOD = ("loss", "MB", "MFLOP", "seconds")  # units of which less is better: their ratio is turned round
 SHAPES = ((1024, 1024, 1024), (1024, 576, 1536), (2048, 2048, 2048))  # rows, inner, columns
@@ -40,6 +42,26 @@ def matmul(rows: int, inner: int, columns: int, seconds: float = 0.25) -> tuple[
 def best_shape() -> tuple[int, int, int]:
     """The shape whose product is fastest on this machine, by CPU seconds."""
     return max(SHAPES, key=lambda shape: matmul(*shape)[1])
+
+
+def needed(config: Any, rank: int, row: Any) -> float:
+    """Floating-point operations of the matrix products of a row's loss and gradients, with LoRA of this rank.
+
+    A frozen weight takes 2 a token forward and 2 backward to its input, one of LoRA 2 more for its own gradient.
+    Attention takes 4 D for each pair of positions that see each other forward and 8 D backward, the head's weights 4
+    at each position whose next token is supervised. The encoder and the connector (under 1 %) are left out.
+    """
+    width, heads = config.hidden_size, config.num_attention_heads * config.head_dim
+    kv = config.num_key_value_heads * config.head_dim
+    shapes = [(width, heads), (width, kv), (width, kv), (heads, width)]
+    shapes += [(width, config.intermediate_size)] * 2 + [(config.intermediate_size, width)]
+    weights = sum(4 * i * o + 6 * rank * (i + o) for i, o in shapes)
+    prefix = row.segments.count(0)
+    turns = [row.segments.count(number) for number in range(1, max(row.segments) + 1)]
+    pairs = prefix * (prefix + 1) / 2 + sum(n * prefix + n * (n + 1) / 2 for n in turns)
+    with_logits = sum(label != IGNORE_INDEX for label in row.labels)
+    layers = config.num_hidden_layers
+    return float(layers * (weights * len(row.ids) + 12 * heads * pairs) + 4 * width * config.vocab_size * with_logits)
 
 
 def result(name: str, ours: float, peer: float, peer_name: str, unit: str, how: dict[str, Any]) -> dict[str, Any]:

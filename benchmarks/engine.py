@@ -30,14 +30,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from _common import RESULTS, best_shape, matmul, merge, result
+from _common import RESULTS, best_shape, matmul, merge, needed, result
 from _llava_peer import Peer, TrlPeer
 from _workloads import lengths, questions
 from rich.console import Console
@@ -52,7 +52,7 @@ from isthmus.train.mixture import Mixture
 from isthmus.train.order import Order
 from isthmus.train.recipe import Lora, Mix, Recipe, Stage, load_recipe
 from isthmus.train.setup import Run, composed, group, objective
-from isthmus.types import IGNORE_INDEX, Sample
+from isthmus.types import Sample
 
 RESULT = RESULTS / "engine.json"
 PEERS = {"Trainer": Peer, "SFTTrainer": TrlPeer}
@@ -98,7 +98,7 @@ WORK = {
         Work("lengths, random order"),
         Work("lengths, like lengths together", grouped=True),
         Work("questions, 16 soft tokens"),
-        Work("questions, 256 soft tokens", soft=256, batch=2, rounds=4),
+        Work("questions, 256 soft tokens", soft=256, batch=1, rounds=4),
     )
 }
 
@@ -207,14 +207,17 @@ def facts(side: Side) -> dict[str, Any]:
     template, burst = side.run.processor.template, side.work.burst
     turns = [list(chain.from_iterable(side.plan[i : i + burst])) for i in range(0, len(side.plan), burst)]
     slots = set(template.placeholders.values())
+    how = side.stage.train["llm"]
+    assert isinstance(how, Lora)
+    work = partial(needed, side.run.model.config.get_text_config(), how.lora)
     rows = [[pack(one, template) for sample in turn for one in ways(sample)] for turn in turns]
     sizes = sorted(len(row.ids) for turn in rows for row in turn)
     return {
         "samples": [len(turn) for turn in turns],
         "questions": [sum(len(sample.turns) for sample in turn) for turn in turns],
         "tokens": [sum(token not in slots for row in turn for token in row.ids) for turn in rows],
-        "GFLOP ours": [sum(needed(side, pack(sample, template)) for sample in turn) / 1e9 for turn in turns],
-        "GFLOP peers": [sum(needed(side, row) for row in turn) / 1e9 for turn in rows],
+        "GFLOP ours": [sum(work(pack(sample, template)) for sample in turn) / 1e9 for turn in turns],
+        "GFLOP peers": [sum(work(row) for row in turn) / 1e9 for turn in rows],
         "row lengths": {f"{p} %": sizes[min(len(sizes) - 1, p * len(sizes) // 100)] for p in (0, 25, 50, 75, 95, 100)},
         "soft tokens": sum(token in slots for turn in rows for row in turn for token in row.ids),
     }
@@ -223,28 +226,6 @@ def facts(side: Side) -> dict[str, Any]:
 def ways(sample: Sample) -> list[Sample]:
     """The rows that a peer makes of a sample: a conversation is one, separate questions are one each."""
     return [sample] if sample.chained else alone(sample)
-
-
-def needed(side: Side, row: Any) -> float:
-    """Floating-point operations of the matrix products of a row's loss and gradients.
-
-    A frozen weight takes 2 a token forward and 2 backward to its input, one of LoRA 2 more for its own gradient.
-    Attention takes 4 D for each pair of positions that see each other forward and 8 D backward, the head's weights 4
-    at each position whose next token is supervised. The encoder and the connector (under 1 %) are left out.
-    """
-    config, how = side.run.model.config.get_text_config(), side.stage.train["llm"]
-    assert isinstance(how, Lora)
-    width, heads = config.hidden_size, config.num_attention_heads * config.head_dim
-    kv = config.num_key_value_heads * config.head_dim
-    shapes = [(width, heads), (width, kv), (width, kv), (heads, width)]
-    shapes += [(width, config.intermediate_size)] * 2 + [(config.intermediate_size, width)]
-    weights = sum(4 * i * o + 6 * how.lora * (i + o) for i, o in shapes)
-    prefix = row.segments.count(0)
-    turns = [row.segments.count(number) for number in range(1, max(row.segments) + 1)]
-    pairs = prefix * (prefix + 1) / 2 + sum(n * prefix + n * (n + 1) / 2 for n in turns)
-    with_logits = sum(label != IGNORE_INDEX for label in row.labels)
-    layers = config.num_hidden_layers
-    return float(layers * (weights * len(row.ids) + 12 * heads * pairs) + 4 * width * config.vocab_size * with_logits)
 
 
 class Process:
