@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from _common import RESULTS
+from growth import MILLIONS
 
 SVG = RESULTS.parents[1] / "docs" / "performance.svg"
 SWEEPS = {  # sweep -> what lies along x, and how a case's place there is written
     "length": ("tokens of a sample", lambda row: row["text"] + row["soft"]),
     "batch": ("samples of 144 tokens", lambda row: row["batch"]),
     "soft tokens": ("soft tokens a picture", lambda row: row["soft"]),
-    "LLM size": ("parameters, millions", lambda row: {"135M": 135, "360M": 362, "1.7B": 1711}[row["size"]]),
+    "LLM size": ("parameters, millions", lambda row: MILLIONS[row["size"]]),
 }
 ROWS = {"CPU seconds": "CPU seconds of a step", "MB": "peak memory, GB"}
 WIDTH, HEIGHT, LEFT, TOP, GAP = 168, 120, 62, 58, 48

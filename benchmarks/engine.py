@@ -195,8 +195,8 @@ def serve(name: str, work: Work) -> None:
             if step:
                 took = time.perf_counter() - began[0], time.process_time() - began[1]
                 say({"seconds": took, "matmul": matmul(*shape), "MB": (peak_memory() or 0) / 2**20})
-            if step < side.stage.steps:
-                sys.stdin.readline()
+            if step < side.stage.steps and not sys.stdin.readline():
+                raise SystemExit("nobody asks for another turn")
             began[:] = time.perf_counter(), time.process_time()
 
         side.train(between)
