@@ -13,9 +13,10 @@ batches of like length (for `Trainer`, `train_sampling_strategy="group_by_length
 picture, and with 256. Before anything is timed, the sides' losses of the first step must agree.
 
 Each side is a process of its own; they take turns, a few steps at a time, and each measures its matrix products' peak
-after its turn. Figures are medians over the turns, the first of which does not count. Tokens are those of the text
-with its template, for all sides alike; padding and pictures' slots are not counted. MFU is the arithmetic that the
-loss needs (`needed`: no padding, no logits without a label, no encoder, nothing computed twice) over that peak.
+after its turn; the best of them counts. Figures are medians over the turns, the first of which does not count. Tokens
+are those of the text with its template, for all sides alike; padding and pictures' slots are not counted. MFU is the
+arithmetic that the loss needs (`needed`: no padding, no logits without a label, no encoder, nothing computed twice)
+over that peak.
 """
 
 from __future__ import annotations
@@ -281,8 +282,9 @@ def rows(work: Work, about: dict[str, Any], told: Any, losses: dict[str, float])
         "turns": work.rounds - 1, "steps of a turn": work.burst, "batch": work.batch, "samples": sum(about["samples"]),
         "questions": sum(about["questions"]), "text tokens": sum(about["tokens"]), "soft tokens of the peers": soft,
         "row lengths of the peers": lengths_of, "losses of the first step": losses,
+        "GFLOP needed, ours": sum(about["GFLOP ours"]), "GFLOP needed, peers": sum(about["GFLOP peers"]),
     }  # fmt: skip
-    first = work.rounds > 1  # the first turn does not count, where there are more
+    first = int(work.rounds > 1)  # the first turn does not count, where there are more
 
     def rates(name: str, of: str, clock: int) -> list[float]:
         done = zip(about[of], told[name], strict=True)
@@ -290,8 +292,7 @@ def rows(work: Work, about: dict[str, Any], told: Any, losses: dict[str, float])
 
     def share(name: str, clock: int) -> float:
         work_done = rates(name, f"GFLOP {'ours' if name == 'ours' else 'peers'}", clock)
-        peaks = [turn["matmul"][clock] for turn in told[name]][first:]
-        return median(rate / peak for rate, peak in zip(work_done, peaks, strict=True))
+        return median(work_done) / max(turn["matmul"][clock] for turn in told[name])
 
     found = []
     unit = "questions" if work.name.startswith("questions") else "samples"
