@@ -38,7 +38,7 @@ STYLE = """
 
 def svg(rows: Sequence[dict[str, Any]]) -> str:
     """The whole picture: a column for each sweep, time above and memory below; both axes begin at zero."""
-    width, height = LEFT + len(SWEEPS) * (WIDTH + GAP) - 20, TOP + len(ROWS) * (HEIGHT + 56) + 4
+    width, height = LEFT + len(SWEEPS) * (WIDTH + GAP) - 20, TOP + len(ROWS) * (HEIGHT + 76) + 4
     title, about = (
         "How a training step's cost grows",
         "Time and memory of a step against length, batch, soft tokens, size",
@@ -53,7 +53,7 @@ def svg(rows: Sequence[dict[str, Any]]) -> str:
     for column, (sweep, (along, place)) in enumerate(SWEEPS.items()):
         points = sorted((place(row), row) for row in cpu if row["sweep"] == sweep)
         for line, (field, what) in enumerate(ROWS.items()):
-            x, y = LEFT + column * (WIDTH + GAP), TOP + line * (HEIGHT + 56)
+            x, y = LEFT + column * (WIDTH + GAP), TOP + line * (HEIGHT + 76)
             scale = 1024 if field == "MB" else 1
             parts += _panel(x, y, [(at, row[field] / scale) for at, row in points])
             parts.append(f'<text class="soft mid" x="{x + WIDTH / 2:g}" y="{y + HEIGHT + 32}">{along}</text>')
