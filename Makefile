@@ -1,5 +1,5 @@
 # make demo   the whole path: install, parts, data, training, evaluation, report      make test   everything that is checked
-# make bench  speed and memory beside peers; writes benchmarks/results/
+# make bench  speed and memory beside peers, an hour or two; writes benchmarks/results/ and docs/performance.svg
 # PYTHON=python3.12 make demo  takes another Python (3.11 or newer)
 
 PYTHON ?= python3
@@ -19,8 +19,8 @@ test: $(VENV)/installed-test
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-bench: $(VENV)/installed-test
-	for file in benchmarks/[!_]*.py; do $(BIN)/python $$file || exit 1; done
+bench: $(VENV)/installed-bench
+	for file in benchmarks/[!_]*.py benchmarks/_plot.py; do $(BIN)/python $$file || exit 1; done
 
 # Stamps: a second run installs nothing, a changed list of packages does.
 $(VENV)/created:
@@ -34,4 +34,8 @@ $(VENV)/installed: pyproject.toml constraints.txt $(VENV)/created
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(INSTALL) --editable ".[test]"
+	touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed-test
+	$(INSTALL) --editable ".[bench]"
 	touch $@

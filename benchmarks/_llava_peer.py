@@ -1,4 +1,4 @@
-"""The peer of the benchmarks: the same model as transformers' own Llava, trained by transformers' own `Trainer`."""
+"""The peers: the same model as transformers' own Llava, trained by transformers' `Trainer` or by TRL's `SFTTrainer`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration, Trainer, Tr
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from isthmus.connectors.mlp import Connector
-from isthmus.data.packing import Row, Template, pack
+from isthmus.data.packing import Row, Template, alone, pack
 from isthmus.media import load
 from isthmus.train.recipe import Lora, Stage
 from isthmus.train.setup import Run
@@ -105,26 +105,26 @@ class Peer:
 
     def prepare(self, steps: Sequence[Sequence[Sample]]) -> None:
         """Keep the pictures' pixels in memory, so that drawing and resizing them are no part of the peer's time."""
-        for sample in (sample for step in steps for sample in step if sample.id not in self.pixels):
+        for sample in (sample for step in steps for sample in step if sample.media and sample.id not in self.pixels):
             self.pixels[sample.id] = self.run.processor.preprocess([load(sample.media[0])])[0]
 
-    def rows(self, step: Sequence[Sample]) -> Iterator[tuple[Row, Tensor]]:
-        """One example for each pair: its tokens with the picture's placeholders, and the pixels."""
+    def rows(self, step: Sequence[Sample]) -> Iterator[tuple[Row, Tensor | None]]:
+        """One example for each conversation or separate pair: tokens with the picture's placeholders, and pixels."""
         for sample in step:
-            for turn in sample.turns:
-                yield pack(Sample(sample.id, sample.media, (turn,)), self.template), self.pixels[sample.id]
+            for own in [sample] if sample.chained else alone(sample):
+                yield pack(own, self.template), self.pixels.get(sample.id)
 
     def collate(self, steps: Sequence[Sequence[Sample]]) -> dict[str, Tensor]:
         """The batch of one step, padded on the right."""
         rows, pixels = zip(*self.rows([sample for step in steps for sample in step]), strict=True)
         length = max(len(row.ids) for row in rows)
         fill = [length - len(row.ids) for row in rows]
+        shown = [own for own in pixels if own is not None]
         return {
             "input_ids": torch.tensor([row.ids + [0] * n for row, n in zip(rows, fill, strict=True)]),
             "labels": torch.tensor([row.labels + [IGNORE_INDEX] * n for row, n in zip(rows, fill, strict=True)]),
             "attention_mask": torch.tensor([[1] * (length - n) + [0] * n for n in fill]),
-            "pixel_values": torch.stack(pixels),
-        }
+        } | ({"pixel_values": torch.stack(shown)} if shown else {})
 
     def fit(self, steps: Sequence[Sequence[Sample]], rate: Callable[[int], float]) -> tuple[float, float]:
         """Train on the pairs of each of our steps in turn; wall and CPU seconds of the steps themselves.
@@ -133,19 +133,37 @@ class Peer:
         """
         self.prepare(steps)
         clock = Clock(len(steps))
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = TrainingArguments(
-                folder, max_steps=len(steps), per_device_train_batch_size=1, train_sampling_strategy="sequential",
-                max_grad_norm=self.stage.clip, remove_unused_columns=False, use_cpu=True, dataloader_pin_memory=False,
-                save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True,
-            )  # fmt: skip
-            schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
-            trainer = Trainer(
-                self.model, arguments, self.collate, train_dataset=list(steps),
-                optimizers=(self.optimizer, schedule), callbacks=[clock],
-            )  # fmt: skip
-            trainer.train()
+        self.train(steps, rate, clock)
         return clock.wall, clock.cpu
+
+    def train(self, steps: Sequence[Sequence[Sample]], rate: Callable[[int], float], watch: TrainerCallback) -> None:
+        """Train on our steps, whose media are prepared, with `watch` told of each."""
+        with tempfile.TemporaryDirectory() as folder:
+            schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+            self.trainer(steps, folder, optimizers=(self.optimizer, schedule), callbacks=[watch]).train()
+
+    def trainer(self, steps: Sequence[Sequence[Sample]], folder: str, **more: Any) -> Trainer:
+        """`Trainer`, one item of whose data is one of our steps."""
+        arguments = TrainingArguments(folder, **self.arguments(len(steps)))
+        return Trainer(self.model, arguments, self.collate, train_dataset=list(steps), **more)
+
+    def arguments(self, steps: int) -> dict[str, Any]:
+        """What trainers are told: our steps in our order, our clipping, fp32, nothing written."""
+        return {
+            "max_steps": steps, "per_device_train_batch_size": 1, "train_sampling_strategy": "sequential",
+            "max_grad_norm": self.stage.clip, "remove_unused_columns": False, "use_cpu": True,
+            "dataloader_pin_memory": False, "save_strategy": "no", "logging_strategy": "no", "report_to": [],
+            "disable_tqdm": True,
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def first_loss(self, step: Sequence[Sample]) -> float:
+        """The trainer's own loss of one of our steps, before any training and without dropout."""
+        self.prepare([step])
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = self.trainer([step], folder)
+            self.model.eval()
+            return float(trainer.compute_loss(self.model, self.collate([step])))
 
     @torch.no_grad()
     def loss(self, sample: Sample) -> list[float]:
@@ -154,6 +172,31 @@ class Peer:
         self.model.eval()
         each = (Sample(sample.id, sample.media, (turn,)) for turn in sample.turns)
         return [self.model(**self.collate([[one]])).loss.item() for one in each]
+
+
+class TrlPeer(Peer):
+    """The same Llava, trained by TRL's `SFTTrainer`.
+
+    It gets our rows ready made, as `Trainer` does, which saves it the tokenising that its own collator does in every
+    step. Packing and training without padding it refuses for data with images; gradient checkpointing, its default,
+    is off.
+    """
+
+    def trainer(self, steps: Sequence[Sequence[Sample]], folder: str, **more: Any) -> Trainer:
+        """`SFTTrainer`, one item of whose data is the number of one of our steps."""
+        from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
+
+        arguments = SFTConfig(
+            folder, **self.arguments(len(steps)), bf16=False, gradient_checkpointing=False, max_length=None,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        )  # fmt: skip
+        numbers = Dataset.from_dict({"step": list(range(len(steps)))})
+        self.model.get_base_model().__dict__.pop("forward", None)  # each trainer puts its own over the one before
+        return SFTTrainer(
+            self.model, arguments, lambda items: self.collate([steps[item["step"]] for item in items]),
+            train_dataset=numbers, processing_class=self.run.processor.tokenizer, **more,
+        )  # fmt: skip
 
 
 class Clock(TrainerCallback):

@@ -27,8 +27,8 @@ from typing import Any
 
 import PIL.Image
 import torch
+from _common import machine, peak
 from _llava_peer import llava
-from training_step import machine, peak
 
 import isthmus
 from isthmus.model import merge_lora

@@ -18,10 +18,7 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import json
-import platform
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,6 +29,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from _common import RESULTS, machine, matmul, merge
 from _llava_peer import Peer
 from rich.console import Console
 from safetensors.torch import load_file, save_file
@@ -39,6 +37,7 @@ from torch import Tensor
 
 from isthmus.data.packing import collate, pack
 from isthmus.data.seen import Seen
+from isthmus.train.cost import peak_memory
 from isthmus.train.features import encode, features
 from isthmus.train.loop import rate, run_stage
 from isthmus.train.mixture import Mixture, stage_samples
@@ -47,7 +46,7 @@ from isthmus.train.recipe import Lora, Recipe, Stage, load_recipe
 from isthmus.train.setup import Run, composed, group, objective
 from isthmus.types import IGNORE_INDEX, Sample
 
-RESULT = Path(__file__).parent / "results" / "training_step.json"
+RESULT = RESULTS / "training_step.json"
 PEER = "transformers LlavaForConditionalGeneration + Trainer"
 ROUNDS, BURST = 5, 5  # turns of each side, the first of which is not counted; steps of a turn
 WARM_START = 30  # steps, fewer than the demo's own: what matters is that both sides start from the same
@@ -193,18 +192,6 @@ def flops(ours: Bench, steps: Steps, *, peer: bool) -> float:
     return total
 
 
-def matmul(rows: int, inner: int, columns: int, seconds: float = 0.25) -> tuple[float, float]:
-    """GFLOP of `torch.mm` in fp32 per wall second and per CPU second."""
-    a, b = torch.randn(rows, inner), torch.randn(inner, columns)
-    a @ b
-    done, wall, cpu = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < seconds:
-        a @ b
-        done += 1
-    work = 2e-9 * rows * inner * columns * done
-    return work / (time.perf_counter() - wall), work / (time.process_time() - cpu)
-
-
 def losses(ours: Bench, peer: Peer, steps: Steps, *, exact: bool = False) -> tuple[float, float, float]:
     """Mean loss over the pairs of some samples on each side, and the largest difference of a pair."""
     samples = [sample for step in steps for sample in step]
@@ -258,18 +245,7 @@ def one_side(side: str, connector: Path, batch: int) -> None:
         peer = Peer(ours.run, ours.stage, ours.recipe.seed)
         ours.mixture.features = Seen()
         peer.fit(plan, lambda _: 0.1)
-    print(peak())
-
-
-def peak() -> float:
-    """Peak resident memory of this process [MB].
-
-    `ru_maxrss` counts what the parent held when it forked, so it is taken only where there is no /proc.
-    """
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
-    return (kilobytes or [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss])[0] / 1024
+    print((peak_memory() or 0) / 2**20)
 
 
 def warmup(steps: int) -> int:
@@ -285,16 +261,6 @@ def up_to(steps: Steps, count: int) -> Steps:
 def pairs(steps: Steps) -> int:
     """How many question-answer pairs the steps hold."""
     return sum(len(sample.turns) for step in steps for sample in step)
-
-
-def machine() -> str:
-    """CPU model, cores, threads, torch: no names of hosts or folders."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    cores = len(models) or torch.get_num_threads()
-    cpu = models[0] if models else platform.processor() or platform.machine()
-    return f"{cpu}, {cores} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def row(what: str, batch: int, ours: float, peer: float, unit: str) -> dict[str, Any]:
@@ -321,11 +287,7 @@ def main() -> None:
         return one_side(options.side, options.connector, options.batch)
     with tempfile.TemporaryDirectory() as folder:
         fresh = measure(Path(folder) / "connector.safetensors", options.quick, options.batch)
-    RESULT.parent.mkdir(exist_ok=True)
-    old = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else []
-    replaced = {(result["name"], result["machine"]) for result in fresh}
-    kept = [result for result in old if (result["name"], result["machine"]) not in replaced]
-    RESULT.write_text(json.dumps(kept + fresh, indent=1) + "\n", encoding="utf-8")
+    merge(RESULT, fresh)
 
 
 def measure(connector: Path, quick: bool, batch: int | None) -> list[dict[str, Any]]:

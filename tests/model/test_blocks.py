@@ -9,7 +9,7 @@ import torch
 from tiny_parts import DECODERS, Built, picture
 
 from isthmus.data.packing import collate, pack
-from isthmus.model import add_lora, blocks, composed
+from isthmus.model import add_lora, blocks
 from isthmus.types import Sample, Turn
 
 SAMPLES = [
@@ -94,17 +94,3 @@ def test_it_generates_as_before(build: Callable[..., Built]) -> None:
 @pytest.mark.parametrize("connector", ["gated-cross-attention", "visual-expert"])
 def test_not_with_layers_inside_the_llm(build: Callable[..., Built], connector: str) -> None:
     assert not blocks.enable(build("llama", connector=connector)[0])
-
-
-def test_the_loss_is_the_same_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    head, hidden = torch.nn.Linear(8, 50), torch.randn(2, 30, 8, requires_grad=True)
-    labels = torch.randint(-20, 50, (2, 30)).clamp(min=-100)
-    labels[labels < 0] = -100
-    results = []
-    for chunk in (512, 7):
-        monkeypatch.setattr(composed, "CHUNK", chunk)
-        loss = composed.supervised_loss(hidden, head, labels)
-        results.append((loss, *torch.autograd.grad(loss, [hidden, head.weight])))
-    for one, other in zip(*results, strict=True):
-        assert torch.allclose(one, other, atol=1e-6)

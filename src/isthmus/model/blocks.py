@@ -24,7 +24,7 @@ from isthmus.data.packing import Row, block_mask
 
 NAME = "isthmus-blocks"
 
-_plans: Any = WeakTensorKeyDictionary()  # of a mask, its samples: where they begin and end, and their own masks
+_plans: Any = WeakTensorKeyDictionary()  # of a mask, its samples' lengths and own masks
 
 
 def flat(rows: Sequence[Row]) -> dict[str, Tensor]:
@@ -71,22 +71,25 @@ def attend(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **own)  # type: ignore[no-any-return]
     if (plan := _plans.get(attention_mask)) is None:
         plan = _plans[attention_mask] = _plan(attention_mask, query.dtype)
+    sizes, masks = plan
+    split = (torch.split(x, sizes, dim=2) for x in (query, key, value))  # slices would each have a gradient of all of x
     parts = [
-        sdpa_attention_forward(module, *(x[:, :, start:end] for x in (query, key, value)), mask, **own)[0]
-        for start, end, mask in plan
+        sdpa_attention_forward(module, q, k, v, mask, **own)[0] for q, k, v, mask in zip(*split, masks, strict=True)
     ]
     return torch.cat(parts, dim=1), None
 
 
-def _plan(mask: Tensor, dtype: torch.dtype) -> list[tuple[int, int, Tensor | None]]:
+def _plan(mask: Tensor, dtype: torch.dtype) -> tuple[list[int], list[Tensor | None]]:
     owners, segments = mask[0, 0].tolist()
-    found, end = [], 0
+    sizes: list[int] = []
+    masks: list[Tensor | None] = []
     for _, own in groupby(owners):
-        start, end = end, end + len(list(own))
-        several = max(segments[start:end]) > 1  # one turn behind its prefix sees all that came before
-        own_mask = block_mask(mask[0, :, 1, start:end]).to(mask.device, dtype) if several else None
-        found.append((start, end, own_mask))
-    return found
+        start, size = sum(sizes), len(list(own))
+        several = max(segments[start : start + size]) > 1  # one turn behind its prefix sees all that came before
+        own_mask = block_mask(mask[0, :, 1, start : start + size]).to(mask.device, dtype) if several else None
+        sizes.append(size)
+        masks.append(own_mask)
+    return sizes, masks
 
 
 AttentionInterface.register(NAME, attend)

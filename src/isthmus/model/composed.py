@@ -17,11 +17,10 @@ from isthmus.connectors._sight import Pinned, Sight
 from isthmus.errors import MergeError
 from isthmus.model import encoding
 from isthmus.model.configuration import IsthmusConfig
+from isthmus.model.loss import supervised_loss
 from isthmus.model.merge import merge
 from isthmus.registry import find
-from isthmus.types import IGNORE_INDEX
 
-CHUNK = 512  # supervised tokens whose logits are held at once
 OWN = ("media", "features", "texts", "valid")  # arguments that are ours, and belong to the step that reads them
 
 
@@ -298,22 +297,3 @@ def connector(config: IsthmusConfig, kind: str, llm: Any) -> nn.Module:
     options = dict(config.connectors[kind])
     module = find("isthmus.connectors", options.pop("name"))
     return module.Connector(encoding.grid(config, kind), *widths, **options)  # type: ignore[no-any-return]
-
-
-def supervised_loss(hidden_BTD: Tensor, head: nn.Module, labels_BT: Tensor) -> Tensor:
-    """Mean cross-entropy over the supervised tokens; the head runs at the positions before them only.
-
-    Of many tokens, the logits of `CHUNK` are held at a time, and made again for the gradient: with 49,152 words, those
-    of a thousand tokens would take 200 MB, and their gradients as much.
-    """
-    keep = labels_BT[:, 1:] != IGNORE_INDEX
-    hidden_SD, labels_S = hidden_BTD[:, :-1][keep], labels_BT[:, 1:][keep]
-    if len(labels_S) <= CHUNK:
-        return nn.functional.cross_entropy(head(hidden_SD).float(), labels_S)
-    parts = zip(torch.split(hidden_SD, CHUNK), torch.split(labels_S, CHUNK), strict=True)
-    sums = [checkpoint(_loss_sum, head, hidden, labels, use_reentrant=False) for hidden, labels in parts]
-    return torch.stack(sums).sum() / len(labels_S)
-
-
-def _loss_sum(head: nn.Module, hidden_SD: Tensor, labels_S: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(head(hidden_SD).float(), labels_S, reduction="sum")
