@@ -27,13 +27,14 @@ from typing import Any
 
 import PIL.Image
 import torch
-from _common import machine, peak
+from _common import machine
 from _llava_peer import llava
 
 import isthmus
 from isthmus.model import merge_lora
 from isthmus.model.processor import Prepared
 from isthmus.model.reuse import Reuse
+from isthmus.train.cost import peak_memory
 from isthmus.types import Message
 
 RESULT = Path(__file__).parent / "results" / "generation.json"
@@ -230,7 +231,7 @@ def main() -> None:
     if options.side:
         side = {"ours": Ours, "peer": Theirs}[options.side](*model_and_processor())
         one_round(side, 0, 5 if options.quick else TOKENS)
-        return print(peak())
+        return print((peak_memory() or 0) / 2**20)
     fresh = measure(options.quick)
     fresh.append(row("peak memory", *(memory(side, options.quick) for side in ("ours", "peer")), "MB"))
     if not options.quick:
