@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -17,12 +16,11 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from isthmus.data.seen import Seen
 from isthmus.errors import BadCheckpoint, BadRecipe, Interrupted, IsthmusError
-from isthmus.train import state
+from isthmus.train import screen, state
 from isthmus.train.mixture import Mixture, kinds
 from isthmus.train.order import order
 from isthmus.train.recipe import Stage
@@ -75,7 +73,12 @@ def run_stage(
         BadRecipe: when a part that should be trained gets no gradient.
         IsthmusError: when `SKIPS` batches in a row are not finite; the checkpoint is from before them.
     """
-    with _bar(console) as bar, _ctrl_c() as pressed, Saver(folder, world) as saver, ThreadPoolExecutor(1) as ahead:
+    with (
+        screen.bar(console) as bar,
+        screen.stops() as pressed,
+        Saver(folder, world) as saver,
+        ThreadPoolExecutor(1) as ahead,
+    ):
         it = _Stage(stage, objective, mixture, groups, saver, seed, world, ahead, model)
         done = it.begin(resume, parts)
         task = bar.add_task(stage.name, total=stage.steps, completed=done.step, note="")
@@ -84,12 +87,14 @@ def run_stage(
         while done.step < stage.steps and not (stage.minutes is not None and done.seconds > 60 * stage.minutes):
             facts = it.step()
             if "norm" in facts:
-                bar.update(task, completed=done.step, note=_note(done))
+                bar.update(task, completed=done.step, note=screen.note(done))
                 facts |= it.check(check)
                 for log in logs:
                     log.step(done.step, **facts)
             else:
-                said = f"skipped after step {done.step}: loss {facts['loss']}, samples {_list(done.skipped[-1:])}"
+                said = (
+                    f"skipped after step {done.step}: loss {facts['loss']}, samples {screen.listed(done.skipped[-1:])}"
+                )
                 bar.console.print(said)
             if it.bad == SKIPS:
                 raise IsthmusError(_diverged(stage, done, folder, it.back()))
@@ -319,47 +324,9 @@ def all_learn(stage: Stage, gradients: Mapping[str, Sequence[Tensor | None]], la
             )
 
 
-def _note(done: Progressed) -> str:
-    last = done.points[-20:]
-    return f"loss {fmean(point[2] for point in last):.3f}  {fmean(point[3] for point in last):.0f} tokens/s"
-
-
 def _diverged(stage: Stage, done: Progressed, folder: Path, lost: list[list[str]]) -> str:
     return (
         f"stage {stage.name}: loss or gradient was not finite for {SKIPS} batches in a row after step {done.step}."
-        f" Samples: {_list(lost)}. The state from before them is in {folder}."
+        f" Samples: {screen.listed(lost)}. The state from before them is in {folder}."
         " Lower the learning rate, or leave these samples out."
     )
-
-
-def _list(batches: list[list[str]]) -> str:
-    found = sorted({name for ids in batches for name in ids})
-    return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
-
-
-def _bar(console: Console | None) -> Progress:
-    columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    note = TextColumn("{task.fields[note]}")
-    return Progress(*columns, TimeRemainingColumn(), note, refresh_per_second=2, console=console)
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[list[int]]:
-    """A list that is filled by the first Ctrl-C, so that a step is never cut in half; the second one interrupts."""
-    seen: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: the caller handles signals
-        yield seen
-        return
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
