@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,20 @@ def test_divergence_stops_with_a_state_from_before(tmp_path: Path) -> None:
     assert (done.step, done.skipped, done.place) == (4, [], 4)
     assert torch.equal(other.weight, weights[4])
     assert run(Toy(), tmp_path, resume=True).step == 12  # the data mended, the run goes on
+
+
+def test_the_next_batch_is_read_while_this_one_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = threading.Semaphore(0)
+    take = Mixture.take
+    monkeypatch.setattr(Mixture, "take", lambda self, indices: (take(self, indices), taken.release())[0])
+
+    class Waits(Toy):
+        def __call__(self, samples: list[Sample], seen: Seen) -> tuple[Tensor, int]:
+            own = 2 if len(self.seen) == 0 else 1 if len(self.seen) < 11 else 0  # this batch's and the next one's
+            assert all(taken.acquire(timeout=20) for _ in range(own))
+            return super().__call__(samples, seen)
+
+    assert run(Waits(), tmp_path).step == 12
 
 
 def test_a_part_without_gradient_is_an_error(tmp_path: Path) -> None:

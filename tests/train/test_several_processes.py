@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +85,11 @@ class Launcher:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", LAUNCHER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
 
     def __call__(self, recipe: Recipe, out: Path, processes: int, shard: str | None = None, stop: int = 0) -> None:
@@ -94,7 +99,12 @@ class Launcher:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
-        assert json.loads(self.process.stdout.readline()) == [3 if stop else 0] * processes
+        hangs = threading.Timer(200, os.killpg, (self.process.pid, signal.SIGKILL))
+        hangs.start()
+        said = self.process.stdout.readline()
+        hangs.cancel()
+        assert said, "it hung, and was killed"
+        assert json.loads(said) == [3 if stop else 0] * processes
 
 
 @pytest.fixture(scope="module")
