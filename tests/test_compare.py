@@ -34,9 +34,9 @@ from isthmus.evaluate.report import duration
 from isthmus.evaluate.scoring import Answer, Mark, estimate
 from isthmus.registry import names
 from isthmus.train import cost as costs
+from isthmus.train import loop
 from isthmus.train.cost import Cost, cost
 from isthmus.train.loop import rate
-from isthmus.train.mixture import Mixture
 from isthmus.train.recipe import CONNECTORS, Lora, Recipe, load_recipe
 
 QUIET = Console(quiet=True)
@@ -188,18 +188,19 @@ def test_more_connectors_and_seeds_see_the_same_in_the_same_order(
 ) -> None:
     """What is done stays; samples, turns and features of every step depend on the seed alone."""
     shown: dict[str, list[Any]] = {}
-    batch = Mixture.batch
+    draw = loop._Stage._draw
 
-    def noted(mixture: Mixture, *arguments: Any) -> Any:
-        samples, seen = batch(mixture, *arguments)
+    def noted(stage: Any, place: int) -> Any:
+        drawn = draw(stage, place)
+        ((samples, seen, _),) = drawn.parts
         features = seen.features("image")[0].double().sum().item()
         list(shown.values())[-1].append(([(it.id, [turn.question for turn in it.turns]) for it in samples], features))
-        return samples, seen
+        return drawn
 
     def start(folder: Path, title: str, command: str) -> None:
         shown[folder.name] = []
         with monkeypatch.context() as patch:
-            patch.setattr(Mixture, "batch", noted)
+            patch.setattr(loop._Stage, "_draw", noted)
             compare_run.work(folder, QUIET)
 
     monkeypatch.setattr(compare, "start", start)

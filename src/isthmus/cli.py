@@ -18,7 +18,7 @@ from typer.core import TyperCommand
 
 import isthmus
 from isthmus.command import command
-from isthmus.errors import IsthmusError, UnknownName
+from isthmus.errors import Interrupted, IsthmusError, UnknownName
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output, for programs.")]
@@ -40,7 +40,8 @@ def main() -> None:
     except (IsthmusError, OSError) as error:
         if os.environ.get("ISTHMUS_TRACEBACK"):
             traceback.print_exc()
-        print(f"isthmus: {error}", file=sys.stderr)
+        if not isinstance(error, Interrupted) or os.environ.get("RANK", "0") == "0":  # all processes were stopped
+            print(f"isthmus: {error}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))  # an OSError has none
 
 
@@ -257,9 +258,10 @@ def train(
     console = Console(quiet=os.environ.get("RANK", "0") != "0")  # of several processes, one speaks
     plan = load_recipe(recipe, changes)
     folder = out or Path("runs") / plan.name
-    again = command(
-        "train", recipe, *(changes or []), *(["--shard"] if shard else []), "--out", str(folder), "--resume"
-    )
+    options = [*(["--shard", shard.value] if shard else []), "--out", str(folder), "--resume"]
+    again = command("train", recipe, *(changes or []), *options)
+    if "WORLD_SIZE" in os.environ:
+        again += ", launched as before or by another number of processes"
     run(plan, folder, resume=resume, shard=shard and shard.value, command=again, console=console)
     talk = command("chat", "--model", str(folder / "model"))
     console.print(f"Talk to it:  {talk}", highlight=False, markup=False, soft_wrap=True)

@@ -233,3 +233,32 @@ def test_what_has_a_name_is_read_once(tmp_path: Path) -> None:
     store.get(map(source, [2]), 1, encoder)
     store.close()
     assert read[-1] == 2
+
+
+def test_a_known_medium_that_changed_unnoticed_is_found_out_when_it_is_read(tmp_path: Path) -> None:
+    one, two = pictures(2)
+    for content, expected in ((one, [0]), (two, [1]), (None, [])):
+        store = FeatureCache(tmp_path, "e")
+        found, _, pieces = store.get([Source("file", lambda own=content: own and [own])], 1, Encoder())
+        store.close()
+        assert [found[row][0, 0].item() for own in pieces if own is not None for row in own] == expected
+        for shard in (tmp_path / "e").glob("*.f16"):
+            shard.unlink()  # as when room was needed
+
+
+def test_a_shard_that_another_process_deletes_is_read_on(tmp_path: Path) -> None:
+    get(tmp_path, Encoder(), some := pictures(BATCH))
+    store, (shard,) = FeatureCache(tmp_path, "e"), (tmp_path / "e").glob("*.f16")
+
+    def deleted() -> Iterator[Any]:
+        for picture in [*some, *pictures(2 * BATCH)[BATCH:]]:
+            yield [picture]
+        assert not shard.exists()
+
+    def encode(pieces: Any) -> Any:
+        shard.unlink()  # the second batch is encoded, when the first was found
+        return Encoder()(pieces)
+
+    found, _, pieces = store.get(given(deleted()), 2 * BATCH, encode)
+    store.close()
+    assert [int(found[own[0]][0, 0]) for own in pieces] == list(range(2 * BATCH))

@@ -22,6 +22,7 @@ from isthmus.train.mixture import Mixture
 from isthmus.train.order import Order, Weighted, order
 from isthmus.train.recipe import Mix, Stage
 from isthmus.train.state import Progressed
+from isthmus.train.world import world
 from isthmus.types import Image, Sample, Turn
 
 QUIET = Console(quiet=True)
@@ -134,6 +135,29 @@ def test_the_next_batch_is_read_while_this_one_is_computed(tmp_path: Path, monke
             return super().__call__(samples, seen)
 
     assert run(Waits(), tmp_path).step == 12
+
+
+def test_a_check_that_is_not_finite_is_not_the_best() -> None:
+    nan = float("nan")
+    assert Progressed(checks=[(1, nan), (2, 1.0), (3, 0.5), (4, nan)]).best == (3, 0.5)
+    assert Progressed(checks=[(1, nan)]).best is None
+
+
+def test_weights_that_helped_are_left_in_a_checkpoint(tmp_path: Path) -> None:
+    weights = [torch.arange(3.0), torch.ones(2, 2)]
+    state.save(tmp_path / "s", weights, None, Progressed(step=4), [torch.tensor(7.0)])
+    one, buffer = torch.zeros(3), torch.tensor(0.0)
+    with pytest.raises(BadCheckpoint, match="other trained parts"):
+        state.restore(tmp_path / "s", [one], None, [buffer])
+    assert state.restore(tmp_path / "s", [one], None, [buffer], helped=True).step == 4
+    assert (one.tolist(), buffer.item()) == ([0, 1, 2], 7)
+    assert state.step(tmp_path / "s") == 4
+    assert state.step(tmp_path / "other") is None
+
+
+def test_one_process_divides_nothing() -> None:
+    with pytest.raises(BadRecipe, match="one process has nobody to share with"), world("all"):
+        pass
 
 
 def test_a_part_without_gradient_is_an_error(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ with its form and shape (two pictures of equal bytes and different shape are dif
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import os
@@ -52,7 +51,7 @@ class TooLarge(IsthmusError):
 class FeatureCache:
     """Features of media on disk, as float16, for one encoder and preprocessing (see `data.shards`); `close` it.
 
-    Several processes may write at once. Raises `IsthmusError` when a file is damaged or cannot be written, the disk is
+    Several processes may write at once. Raises `IsthmusError` when a file is cut off or cannot be written, the disk is
     full, or the features of one call are more than the folder may hold.
     """
 
@@ -98,15 +97,14 @@ class FeatureCache:
         shards: dict[str, int] = {}  # name -> number
         places: list[tuple[int, int]] = []
         units: list[bytes | None] = []
+        mapped: dict[str, Any] = {}
         out: list[range | None] = []
         digest, more = hashlib.sha256(), iter(media)
         while some := list(itertools.islice(more, BATCH)):
-            named, read = self._named(some)
-            new = {k for k in named if k is not None and k not in first}
-            with self._usable():
-                found = self._read(new)
-            if wanted := [k for k in dict.fromkeys(named) if k in new and k not in found]:
-                made = dict(zip(wanted, _encoded([read[k]() for k in wanted], encode), strict=True))
+            named, read, found = self._named(some)
+            wanted = [k for k in dict.fromkeys(named) if k is not None and k not in found and k not in first]
+            if wanted:
+                made = dict(zip(wanted, _encoded([read[k] for k in wanted], encode), strict=True))
                 with self._usable():
                     used = {self.here / name for name in (*shards, *(own[0] for own in found.values()))}
                     found |= self._write(made, used, len(out), count)
@@ -115,37 +113,46 @@ class FeatureCache:
                     continue
                 shard, row, pieces, own, crc = found[k]
                 number = shards.setdefault(shard, len(shards))
+                with self._usable():
+                    self._hold(mapped, shard, row + pieces)
                 first[k] = range(len(places), len(places) + pieces)
                 places += [(number, row + i) for i in range(pieces)]
                 units.append(own)
                 digest.update(k + crc.to_bytes(4, "big"))
             out += [None if k is None else first[k] for k in named]
         with self._usable():
-            mapped = [self._map(name) for name in shards]
+            held = [self._map(name) if name not in mapped else mapped[name] for name in shards]
         known = [_array(own, np.int64) for own in units if own is not None]
-        rows = Rows(mapped, np.array(places, np.int64).reshape(-1, 2), digest.hexdigest())
+        rows = Rows(held, np.array(places, np.int64).reshape(-1, 2), digest.hexdigest())
         return rows, torch.cat(known) if known else None, out
 
-    def _named(self, some: Sequence[Source]) -> tuple[list[bytes | None], dict[bytes, Callable[[], Any]]]:
-        """The key of each medium, None where it is left out, and how those that may be needed are read."""
+    def _named(self, some: Sequence[Source]) -> tuple[list[bytes | None], dict[bytes, Pieces], dict[bytes, Kept]]:
+        """The key of each medium, None where it is left out; what was read of those that had to be; what is there."""
         names = list({own.name for own in some if own.name})
         with self._usable():
             marks = ",".join("?" * len(names))
             known = dict(self.db.execute(f"SELECT name, key FROM sources WHERE name IN ({marks})", names).fetchall())
+            found = self._read(set(known.values()))
         keys: list[bytes | None] = []
-        read: dict[bytes, Callable[[], Any]] = {}
+        read: dict[bytes, Pieces] = {}
         learned: dict[str, bytes] = {}
         for own in some:
-            if (k := known.get(own.name)) is not None:
-                read.setdefault(k, own.read)
-            elif (pieces := own.read()) is not None:
-                k = _key(pieces)
-                read[k] = functools.partial(lambda pieces: pieces, pieces)
-                learned |= {own.name: k} if own.name else {}
+            if (k := known.get(own.name)) not in found:
+                k = None
+                if (pieces := own.read()) is not None:
+                    read[k := _key(pieces)] = pieces
+                    learned |= {own.name: k} if own.name else {}
             keys.append(k)
         with self._usable(), self.db:
             self.db.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", [*learned.items()])
-        return keys, read
+            found |= self._read(read.keys() - found)
+        return keys, read, found
+
+    def _hold(self, mapped: dict[str, Any], name: str, rows: int) -> None:
+        """Map a shard up to so many rows at least, so that it can be read even if another process deletes it."""
+        mine = self._file is not None and Path(self._file.name).name == name  # it grows, and nobody deletes it
+        if not mine and (name not in mapped or len(mapped[name]) < rows):
+            mapped[name] = self._map(name)
 
     def _map(self, name: str) -> Any:
         os.utime(self.here / name)  # it is in use

@@ -293,7 +293,7 @@ def block_mask(segments_BT: Tensor) -> Tensor:
     """
     query, key = segments_BT.unsqueeze(2), segments_BT.unsqueeze(1)
     length = segments_BT.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments_BT.device).tril()
     sees = causal & ((key == query) | (key == 0))
-    mask = torch.zeros(sees.shape).masked_fill_(~sees, torch.finfo(torch.float32).min)
+    mask = torch.zeros(sees.shape, device=sees.device).masked_fill_(~sees, torch.finfo(torch.float32).min)
     return mask.unsqueeze(1)

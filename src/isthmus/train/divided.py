@@ -25,13 +25,17 @@ def write(folder: Path, tensors: dict[str, Tensor]) -> None:
         raise OSError(str(error)) from error
 
 
-def read(folder: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
+def read(folder: Path, like: dict[str, Tensor], more: bool = False) -> dict[str, Tensor]:
     """Tensors by name, each in the shape, and divided as, the one that it is to be like; every process calls this.
+
+    There may be `more` in it, which is left.
 
     Raises `ValueError` where the checkpoint holds others, and `OSError` where it cannot be read.
     """
     known = FileSystemReader(folder).read_metadata().state_dict_metadata
     shapes = {name: facts.size for name, facts in known.items() if isinstance(facts, TensorStorageMetadata)}
+    if more:
+        shapes = {name: shape for name, shape in shapes.items() if name in like}
     if shapes != {name: tensor.shape for name, tensor in like.items()}:
         raise ValueError("it was made for other trained parts")
     tensors = {name: torch.empty_like(tensor) for name, tensor in like.items()}

@@ -33,6 +33,7 @@ from isthmus.train.tried import tried
 from isthmus.train.world import ALONE, World
 from isthmus.types import Medium, Sample, Slice
 
+READING = 1
 NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype")  # features do not depend on these
 
 
@@ -61,19 +62,37 @@ def mixed(
     bad: dict[int, str] = {}
     if world.size > 1 and (not fresh or shown - fresh):
         with suppress(TooLarge):
-            features(run, world.share(samples), console=console, without=fresh, bad={})
+            mine = Every(samples, world.rank, world.size)
+            features(run, mine, console=console, without=fresh, bad={})
         world.wait()
     try:
         kept = features(run, samples, console=console, without=fresh, bad=bad) if not fresh or shown - fresh else None
+        lost = ""
     except TooLarge as error:
-        (console or Console(stderr=True)).print(f"{error}. Until then, every step encodes its media anew", markup=False)
-        kept, fresh = None, shown
+        kept, lost = None, str(error)
+    if world.sum(bool(lost))[0]:  # for one process, so for all
+        lost = f"{lost or 'features do not fit for another process'}. Until then, every step encodes its media anew"
+        (console or Console(stderr=True)).print(lost, markup=False)
+        kept, fresh, bad = None, shown, {}
     digest = tried(run.processor, samples, fresh, bad, console) if fresh else ""
     if bad:
         samples, mixes = without(samples, mixes, bad)
     prepare = functools.partial(prepared, run) if fresh else None
     encoders = functools.partial(encoded, run) if fresh and not raw(stage) else None
     return Mixture(samples, mixes, kept, prepare, encoders, list(bad.values()), digest)
+
+
+class Every(Sequence[Sample]):
+    """Every n-th sample of a sequence from the k-th on, read when it is asked for."""
+
+    def __init__(self, samples: Sequence[Sample], start: int, step: int) -> None:
+        self.samples, self.places = samples, range(start, len(samples), step)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.samples[self.places[place]]
 
 
 def encode(run: Run, samples: Sequence[Sample], learns: bool = False) -> Seen:
@@ -208,6 +227,8 @@ def source(
 def _name(medium: Medium) -> str:
     """What tells a medium from every other one without its being read, as far as its file's size and time tell it.
 
+    `READING` is counted up when what is decoded of a file changes.
+
     None for one that is made: its code may change.
     """
     source: Any = medium.source
@@ -222,7 +243,7 @@ def _name(medium: Medium) -> str:
         place = repr((os.path.abspath(path), facts.st_size, facts.st_mtime_ns, *span))
     else:
         return ""
-    return repr((place, dataclasses.replace(medium, source=b"")))
+    return repr((READING, place, dataclasses.replace(medium, source=b"")))
 
 
 def arrays_of(run: Run, sample: Sample, medium: Medium) -> Any:

@@ -154,6 +154,7 @@ class _Stage:
         value, tokens = self._gradients(drawn)
         usable = math.isfinite(value) and not _spike(value, done, self.stage)
         norm = _update(self.optimizer, self.trained, self.stage.clip) if usable else None
+        self.world.average(self.buffers)
         now = time.monotonic()
         done.seconds = self.world.sum(now - self.started if self.world.first else 0.0)[0]
         if norm is None:
@@ -221,7 +222,8 @@ class _Stage:
         held, done = self.stage.check, self.done
         if not check or not held or done.step % held.every:
             return {}
-        done.checks.append((done.step, check()))
+        value = check()  # by all of them, whose last digits may differ
+        done.checks.append((done.step, self.world.sum(value if self.world.first else 0.0)[0]))
         if done.best == done.checks[-1]:
             state.save(best(self.saver.folder), self.trained, None, done, self.buffers, self.world)
         return {"held_out_loss": done.checks[-1][1]}
@@ -251,8 +253,8 @@ class _Stage:
         self.objective.finish()
         self.saver.wait()
         held, folder = self.stage.check, self.saver.folder
-        if held and held.keep == "best" and self.done.checks:
-            state.restore(best(folder), self.trained, self.optimizer, self.buffers)
+        if held and held.keep == "best" and self.done.best and state.step(best(folder)) == self.done.best[0]:
+            state.restore(best(folder), self.trained, self.optimizer, self.buffers)  # of this sitting's past
         state.save(folder, self.trained, None, self.done, self.buffers, self.world)
         self.world.wait()  # others may read it
 
@@ -328,5 +330,5 @@ def _diverged(stage: Stage, done: Progressed, folder: Path, lost: list[list[str]
     return (
         f"stage {stage.name}: loss or gradient was not finite for {SKIPS} batches in a row after step {done.step}."
         f" Samples: {screen.listed(lost)}. The state from before them is in {folder}."
-        " Lower the learning rate, or leave these samples out."
+        " Begin anew with a lower learning rate or without these samples, under another --out."
     )

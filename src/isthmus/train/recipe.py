@@ -104,13 +104,13 @@ class Parts(Strict):
     """
 
     llm: str
-    quantize: Literal["nf4"] | None = None
     frame: str | None = None
     image: Sense | None = None
     audio: Sense | None = None
     video: Sense | None = None
     points: Sense | None = None
     series: Sense | None = None
+    quantize: Literal["nf4"] | None = None
 
     @property
     def senses(self) -> dict[str, Bridge]:

@@ -130,7 +130,7 @@ class _Sitting:
             groups = trained(run, stage)
             weights = [weight for group in groups for weight in group["params"]]
             buffers = [buffer for group in groups for buffer in group.get("buffers", ())]
-            state.restore(self.folder / "stages" / stage.name, weights, None, buffers)
+            state.restore(self.folder / "stages" / stage.name, weights, None, buffers, helped=True)
         self.world.place(run.model)
         return Run(run.model, run.processor, before.stages)
 

@@ -6,9 +6,10 @@ It is written to a temporary folder with a manifest and renamed, so a kill or a 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class Progressed:
     @property
     def best(self) -> tuple[int, float] | None:
         """The step and loss of the best check so far."""
-        return min(self.checks, key=lambda check: check[1], default=None)
+        finite = [check for check in self.checks if math.isfinite(check[1])]
+        return min(finite, key=lambda check: check[1], default=None)
 
     @property
     def place(self) -> int:
@@ -163,15 +165,23 @@ class Saver:
 
 
 def restore(
-    folder: Path, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer | None, buffers: Sequence[Tensor] = ()
+    folder: Path,
+    trained: Sequence[Tensor],
+    optimizer: torch.optim.Optimizer | None,
+    buffers: Sequence[Tensor] = (),
+    *,
+    helped: bool = False,
 ) -> Progressed:
     """Put a checkpoint back; where there is none, the stage starts at step 0.
+
+    With `helped`, more weights may be in it, behind these: of what an objective trains and throws away.
 
     Raises `BadCheckpoint` when it is incomplete or altered, or belongs to other trained parts.
     """
     earlier = folder.with_name(f".replaced-{folder.name}")
     if not folder.exists() and (earlier / cache.MANIFEST).is_file():  # killed between the two renames of `publish`
-        earlier.rename(folder)
+        with suppress(FileNotFoundError):  # another process did it
+            earlier.rename(folder)
     if not folder.exists():
         return Progressed()
     own = {f"weight.{i}": weight for i, weight in enumerate(trained)}
@@ -185,12 +195,15 @@ def restore(
         else:
             from isthmus.train import divided
 
-            tensors = divided.read(folder, own | {f"{m}.{i}": own[f"weight.{i}"] for i in steps for m in MOMENTS})
+            moments = {f"{m}.{i}": own[f"weight.{i}"] for i in steps for m in MOMENTS}
+            tensors = divided.read(folder, own | moments, more=helped)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BadCheckpoint(f"{folder}: incomplete or altered ({error}). Delete it to start the stage anew") from error
     if altered:
         raise BadCheckpoint(f"{folder}: {altered[0]} differs from its manifest. Delete the folder to start anew")
     kept = {name: tensor.shape for name, tensor in tensors.items() if name.startswith(("weight.", "buffer."))}
+    if helped:
+        kept = {name: shape for name, shape in kept.items() if name in own or name.startswith("buffer.")}
     if kept != {name: tensor.shape for name, tensor in own.items()}:
         raise BadCheckpoint(f"{folder}: made for other trained parts. Delete it to start the stage anew")
     with torch.no_grad():
@@ -198,11 +211,19 @@ def restore(
             tensor.copy_(_like(tensors[name], tensor))
         for i, weight in enumerate(trained):
             if optimizer and str(i) in steps:
-                moments = {name: _like(tensors[f"{name}.{i}"], weight) for name in MOMENTS}
-                optimizer.state[weight] = {"step": torch.tensor(steps[str(i)]), **moments}
+                restored = {name: _like(tensors[f"{name}.{i}"], weight) for name in MOMENTS}
+                optimizer.state[weight] = {"step": torch.tensor(steps[str(i)]), **restored}
     done.checks = [(int(step), loss) for step, loss in done.checks]
     done.points = [(int(step), seconds, loss, speed) for step, seconds, loss, speed in done.points]
     return done
+
+
+def step(folder: Path) -> int | None:
+    """The step of a checkpoint; None where there is none."""
+    try:
+        return int(json.loads((folder / "state.json").read_text())["progress"]["step"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _like(own: Tensor, other: Tensor) -> Tensor:

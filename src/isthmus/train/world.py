@@ -1,10 +1,10 @@
 """The processes that train together: one alone, or several under torchrun or Slurm (`docs/scaling.md`).
 
 Each step's batch is divided among them and its gradient is that of the whole batch, so one recipe takes the same steps
-on any number of processes. What is replicated is torch's DDP; with `shard`, the LLM's weights, gradients and moments
-are divided by torch's FSDP2, among all processes or among those of each machine. Encoders and connectors are never
-divided: a process whose share of a batch has no picture does not run them, and one that waited there for the others'
-weights would wait for ever.
+on any number of processes, but for what is random within a step (dropout, noise, masks). What is replicated is torch's
+DDP; with `shard`, the LLM's weights, gradients and moments are divided by torch's FSDP2, among all processes or among
+those of each machine. Encoders and connectors are never divided: a process whose share of a batch has no picture does
+not run them, and one that waited there for the others' weights would wait for ever.
 """
 
 from __future__ import annotations
@@ -58,6 +58,13 @@ class World:
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         distributed.all_reduce(total)
         return total.tolist()
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Each tensor of floating point becomes its mean over the processes: statistics that each took of its share."""
+        for tensor in tensors if self.size > 1 else ():
+            if tensor.is_floating_point():
+                distributed.all_reduce(tensor)
+                tensor /= self.size
 
     def wait(self) -> None:
         """Until every process is here."""
@@ -178,11 +185,16 @@ def world(shard: Shard | None = None) -> Iterator[World]:
     """
     cuda = torch.cuda.is_available()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        if shard:
+            raise BadRecipe(
+                f"--shard {shard}: one process has nobody to share with. Launch several: launch/torchrun.sh"
+            )
         yield World(device=torch.device("cuda" if cuda else "cpu"))
         return
     from accelerate import PartialState
 
-    state = PartialState(cpu=not cuda, timeout=PATIENCE)
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    state = PartialState(cpu=not cuda or local > torch.cuda.device_count(), timeout=PATIENCE)
     try:
         yield World(state.process_index, state.num_processes, state.device, shard)
     finally:
