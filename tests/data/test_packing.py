@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_parts import CONTROL, tokenizer
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from isthmus.data.packing import Template, alone, block_mask, collate, pack, plain
 from isthmus.errors import BadData
@@ -121,5 +120,4 @@ def test_a_conversation_is_learned_as_it_is_held(frame: str, system: str) -> Non
 
 
 def test_a_mask_is_made_where_its_segments_are() -> None:
-    with FakeTensorMode():  # which needs no GPU
-        assert block_mask(torch.empty(1, 3, dtype=torch.long, device="cuda")).device.type == "cuda"
+    assert block_mask(torch.empty(1, 3, dtype=torch.long, device="meta")).device.type == "meta"
