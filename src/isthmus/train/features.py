@@ -229,7 +229,7 @@ def _name(medium: Medium) -> str:
 
     `READING` is counted up when what is decoded of a file changes.
 
-    None for one that is made: its code may change.
+    Empty for one that is made: its code may change.
     """
     source: Any = medium.source
     if isinstance(source, bytes):

@@ -196,7 +196,6 @@ def held_out(
     mixes = [Mix(options=held.options)] * len(samples)
     mixture = mixed(run, stage, samples, mixes, console=console, world=world)
     samples = mixture.samples  # without those whose media are damaged
-    weigh = getattr(goal, "weigh", len)
 
     @torch.no_grad()
     def loss() -> float:  # by every process for itself: they are the same samples for each number of processes
@@ -204,8 +203,8 @@ def held_out(
         total = weight = 0.0
         for start in range(0, len(samples), stage.batch):
             some, seen = mixture.batch(range(start, min(start + stage.batch, len(samples))), random.Random(start))
-            total += goal(some, seen)[0].item() * weigh(some)
-            weight += weigh(some)
+            total += goal(some, seen)[0].item() * goal.weigh(some)
+            weight += goal.weigh(some)
         run.model.train()
         return total / weight
 
