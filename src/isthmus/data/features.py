@@ -119,6 +119,9 @@ class FeatureCache:
                 places += [(number, row + i) for i in range(pieces)]
                 units.append(own)
                 digest.update(k + crc.to_bytes(4, "big"))
+            with self._usable():
+                for name in shards:  # one that this process was writing may be finished now
+                    self._hold(mapped, name, 0)
             out += [None if k is None else first[k] for k in named]
         with self._usable():
             held = [self._map(name) if name not in mapped else mapped[name] for name in shards]
