@@ -76,10 +76,13 @@ def llava(ours: Any, processor: Any) -> tuple[LlavaForConditionalGeneration, int
 
 
 class Peer:
-    """Llava built from the modules of `run`, LoRA by PEFT, and its training."""
+    """Llava built from the modules of `run`, LoRA by PEFT, and its training.
 
-    def __init__(self, run: Run, stage: Stage, seed: int) -> None:
-        self.run, self.stage = run, stage
+    Of a step's samples it takes `at_once` (all of them where that is not said), and accumulates gradients.
+    """
+
+    def __init__(self, run: Run, stage: Stage, seed: int, at_once: int | None = None) -> None:
+        self.run, self.stage, self.at_once = run, stage, at_once or stage.batch
         model, image = llava(run.model, run.processor)
         projector = model.model.multi_modal_projector
         self.template: Template = dataclasses.replace(run.processor.template, placeholders={"image": image})
@@ -114,8 +117,12 @@ class Peer:
             for own in [sample] if sample.chained else alone(sample):
                 yield pack(own, self.template), self.pixels.get(sample.id)
 
+    def divided(self, steps: Sequence[Sequence[Sample]]) -> list[Sequence[Sample]]:
+        """The steps' samples as they are taken at once."""
+        return [step[i : i + self.at_once] for step in steps for i in range(0, len(step), self.at_once)]
+
     def collate(self, steps: Sequence[Sequence[Sample]]) -> dict[str, Tensor]:
-        """The batch of one step, padded on the right."""
+        """A batch, padded on the right."""
         rows, pixels = zip(*self.rows([sample for step in steps for sample in step]), strict=True)
         length = max(len(row.ids) for row in rows)
         fill = [length - len(row.ids) for row in rows]
@@ -143,14 +150,15 @@ class Peer:
             self.trainer(steps, folder, optimizers=(self.optimizer, schedule), callbacks=[watch]).train()
 
     def trainer(self, steps: Sequence[Sequence[Sample]], folder: str, **more: Any) -> Trainer:
-        """`Trainer`, one item of whose data is one of our steps."""
+        """`Trainer`, one item of whose data is what it takes at once."""
         arguments = TrainingArguments(folder, **self.arguments(len(steps)))
-        return Trainer(self.model, arguments, self.collate, train_dataset=list(steps), **more)
+        return Trainer(self.model, arguments, self.collate, train_dataset=self.divided(steps), **more)
 
     def arguments(self, steps: int) -> dict[str, Any]:
         """What trainers are told: our steps in our order, our clipping, fp32, nothing written."""
         return {
             "max_steps": steps, "per_device_train_batch_size": 1, "train_sampling_strategy": "sequential",
+            "gradient_accumulation_steps": self.stage.batch // self.at_once,
             "max_grad_norm": self.stage.clip, "remove_unused_columns": False, "use_cpu": True,
             "dataloader_pin_memory": False, "save_strategy": "no", "logging_strategy": "no", "report_to": [],
             "disable_tqdm": True,
@@ -163,7 +171,10 @@ class Peer:
         with tempfile.TemporaryDirectory() as folder:
             trainer = self.trainer([step], folder)
             self.model.eval()
-            return float(trainer.compute_loss(self.model, self.collate([step])))
+            batches = [self.collate([part]) for part in self.divided([step])]
+            counts = [int((batch["labels"][:, 1:] != IGNORE_INDEX).sum()) for batch in batches]
+            losses = [float(trainer.compute_loss(self.model, batch)) for batch in batches]
+            return sum(loss * count for loss, count in zip(losses, counts, strict=True)) / sum(counts)
 
     @torch.no_grad()
     def loss(self, sample: Sample) -> list[float]:
@@ -183,7 +194,7 @@ class TrlPeer(Peer):
     """
 
     def trainer(self, steps: Sequence[Sequence[Sample]], folder: str, **more: Any) -> Trainer:
-        """`SFTTrainer`, one item of whose data is the number of one of our steps."""
+        """`SFTTrainer`, one item of whose data is the number of what it takes at once."""
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
@@ -191,10 +202,11 @@ class TrlPeer(Peer):
             folder, **self.arguments(len(steps)), bf16=False, gradient_checkpointing=False, max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
         )  # fmt: skip
-        numbers = Dataset.from_dict({"step": list(range(len(steps)))})
+        parts = self.divided(steps)
+        numbers = Dataset.from_dict({"part": list(range(len(parts)))})
         self.model.get_base_model().__dict__.pop("forward", None)  # each trainer puts its own over the one before
         return SFTTrainer(
-            self.model, arguments, lambda items: self.collate([steps[item["step"]] for item in items]),
+            self.model, arguments, lambda items: self.collate([parts[item["part"]] for item in items]),
             train_dataset=numbers, processing_class=self.run.processor.tokenizer, **more,
         )  # fmt: skip
 

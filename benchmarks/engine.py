@@ -4,11 +4,13 @@
 
 Three sides train the connector and LoRA of the recipe `demo`'s parts: the same starting weights, the same samples in
 the same batches in the same order, the same LoRA, AdamW, learning rates and clipping, fp32, the same threads. Ours is
-`run_stage`. Both peers (`_llava_peer.py`) pad their rows. They are given rows and pixels ready made, so that no
-tokenising and no drawing is in their time.
+`run_stage`. Both peers (`_llava_peer.py`) pad their rows, and take a step's samples `at_once` so many, with gradient
+accumulation, since all of them would not fit into memory. They are given rows and pixels ready made, so that no tokenising
+and no drawing is in their time.
 
-Workloads (`_workloads.py`): `lengths` is a mix of conversations as instruction data has it, in a random order and in
-batches of like length (for `Trainer`, `train_sampling_strategy="group_by_length"`: both sides get the same batches);
+Workloads (`_workloads.py`): `lengths` is a mix of conversations as instruction data has it, 16 a step as LLaVA-1.5 has on
+each GPU, in a random order and in batches of like length (for `Trainer`, `train_sampling_strategy="group_by_length"`:
+all sides get the same batches); the random order also with peers that take one sample at a time, and pad nothing.
 `questions` has five questions about each picture, which do not see each other, with the demo's 16 soft tokens a
 picture, and with 256. Before anything is timed, the sides' losses of the first step must agree.
 
@@ -30,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -70,6 +72,7 @@ class Work:
     grouped: bool = False
     soft: int = 16  # tokens of a picture
     batch: int = 4
+    at_once: int = 4  # samples that a peer takes at once
     rounds: int = 5
     burst: int = 1
 
@@ -96,10 +99,11 @@ class Work:
 WORK = {
     work.name: work
     for work in (
-        Work("lengths, random order"),
-        Work("lengths, like lengths together", grouped=True),
+        Work("lengths, random order", batch=16, rounds=7),
+        Work("lengths, random order, peers one by one", batch=16, at_once=1),
+        Work("lengths, like lengths together", grouped=True, batch=16),
         Work("questions, 16 soft tokens"),
-        Work("questions, 256 soft tokens", soft=256, batch=1, rounds=4),
+        Work("questions, 256 soft tokens", soft=256, batch=1, at_once=1, rounds=4),
     )
 }
 
@@ -116,8 +120,11 @@ class Side:
         order = Order(self.samples.lengths.tolist(), work.batch, f"{work.recipe.seed}/{self.stage.name}")
         self.plan: Steps = [[self.samples[i] for i in order[step]] for step in range(self.stage.steps)]
         if name in PEERS:
-            self.peer = PEERS[name](self.run, self.stage, work.recipe.seed)
+            self.peer = PEERS[name](self.run, self.stage, work.recipe.seed, work.at_once)
             self.peer.prepare(self.plan)
+            if work.grouped:  # the least padding
+                sizes = {one.id: len(pack(one, self.peer.template).ids) for step in self.plan for one in step}
+                self.plan = [sorted(step, key=lambda one: sizes[one.id]) for step in self.plan]
             return
         self.groups = [group(self.run.model, where, how) for where, how in self.stage.train.items()]
         mixes = [Mix()] * len(self.samples)
@@ -279,7 +286,8 @@ def rows(work: Work, about: dict[str, Any], told: Any, losses: dict[str, float])
     """Results of one workload, against each peer."""
     lengths_of, soft = about["row lengths"], about["soft tokens"]
     how = {
-        "turns": work.rounds - 1, "steps of a turn": work.burst, "batch": work.batch, "samples": sum(about["samples"]),
+        "turns": work.rounds - 1, "steps of a turn": work.burst, "batch": work.batch,
+        "samples that a peer takes at once": work.at_once, "samples": sum(about["samples"]),
         "questions": sum(about["questions"]), "text tokens": sum(about["tokens"]), "soft tokens of the peers": soft,
         "row lengths of the peers": lengths_of, "losses of the first step": losses,
         "GFLOP needed, ours": sum(about["GFLOP ours"]), "GFLOP needed, peers": sum(about["GFLOP peers"]),
@@ -325,7 +333,7 @@ def main() -> None:
     if options.quick:
         chosen, options.turns = chosen[:1], 1
     for work in chosen:
-        work = Work(work.name, work.grouped, work.soft, work.batch, options.turns or work.rounds, work.burst)
+        work = replace(work, rounds=options.turns or work.rounds)
         if options.side:
             return serve(options.side, work)
         found = measure(work, options.threads)
