@@ -24,10 +24,10 @@ def pictures(folder: Path) -> Path:
     return folder
 
 
-def parts(folder: Path, family_name: str = "llama") -> tuple[Path, Path]:
+def parts(folder: Path, family_name: str = "llama", wide: bool = False) -> tuple[Path, Path]:
     """An LLM with its tokenizer and an image encoder with its preprocessing, random, as part folders."""
     torch.manual_seed(0)
-    llm = family(config := llm_config(family_name)).from_config(config)
+    llm = family(config := llm_config(family_name, wide)).from_config(config)
     for parameter in llm.parameters():  # large enough that text varies with the picture
         torch.nn.init.normal_(parameter, std=0.3)
     llm.save_pretrained(folder / "llm")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import sys
 import traceback
@@ -35,6 +36,7 @@ def main() -> None:
     """
     for name, value in {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}.items():
         os.environ.setdefault(name, value)  # read by these libraries when a command first imports them
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it, and it advises to install more
     try:
         app()
     except (IsthmusError, OSError) as error:

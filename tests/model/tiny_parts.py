@@ -34,8 +34,8 @@ def tokenizer(control: list[str] = CONTROL, end: str = CONTROL[2], **more: Any) 
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=end, pad_token=end, **more)
 
 
-def llm_config(name: str) -> PreTrainedConfig:
-    """A tiny LLM of the family `name`."""
+def llm_config(name: str, wide: bool = False) -> PreTrainedConfig:
+    """A tiny LLM of the family `name`; a `wide` Llama can be held in 4 bits."""
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 300}
     if name == "gpt2":
         still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}  # gradients are compared in training mode
@@ -50,6 +50,7 @@ def llm_config(name: str) -> PreTrainedConfig:
     if name == "falcon":
         return t.FalconConfig(**sizes, **ends, parallel_attn=True, multi_query=True, max_position_embeddings=256)
     sizes |= {"intermediate_size": 48, "max_position_embeddings": 256}
+    sizes |= {"hidden_size": 64, "intermediate_size": 128} if wide else {}
     if name == "gpt-neox":
         return t.GPTNeoXConfig(**sizes, **ends, use_parallel_residual=True)
     sizes |= {"num_key_value_heads": 2} | ({"head_dim": 8} if name == "qwen3" else {})

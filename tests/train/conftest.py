@@ -17,7 +17,7 @@ from isthmus.train.recipe import Recipe
 def tiny_parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders `llm` and `vision`; the LLM has dropout, so that a resumed run must restore what is random."""
     root = tmp_path_factory.mktemp("parts")
-    llm, _ = tiny_run.parts(root)
+    llm, _ = tiny_run.parts(root, wide=True)
     config = json.loads((llm / "config.json").read_text())
     (llm / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.2}))
     return root

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from isthmus.errors import BadRecipe, IsthmusError
 
 FORMS = ("nf4",)
+BLOCK = 64  # weights that share a scale
 FULL = "Load it with the LLM's own weights: `load(folder, quantize=False)`"  # what takes a checkpoint elsewhere
 
 
@@ -54,10 +55,18 @@ def settle(llm: Any) -> None:
     """Make a quantised LLM compute the same in evaluation as in training, on every CPU; others stay as they are.
 
     Where a CPU has AVX512-BF16, bitsandbytes packs a weight anew when it is first used in evaluation, and from then on
-    gives bf16 results without a gradient.
+    gives bf16 results without a gradient. Where it has AVX512, bitsandbytes (0.50) takes the wrong scales for weights
+    of whose rows a block covers more than one.
+
+    Raises `BadRecipe` for an LLM with such weights.
     """
-    for layer in llm.modules():
-        if isinstance(getattr(layer, "weight", None), Tensor) and state(layer.weight) is not None:
+    for name, layer in llm.named_modules():
+        if isinstance(getattr(layer, "weight", None), Tensor) and (own := state(layer.weight)) is not None:
+            if own.shape[-1] % BLOCK:
+                raise BadRecipe(
+                    f"quantize: {name} has rows of {own.shape[-1]} weights, and bitsandbytes restores only multiples"
+                    f" of {BLOCK} rightly on every CPU. Leave `quantize` out, or take another LLM"
+                )
             layer.support_avx512bf16_for_cpu = False
     if hasattr(llm.config, "quantization_config"):
         del llm.config.quantization_config  # the composed model's configuration says it
