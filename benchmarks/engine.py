@@ -5,20 +5,21 @@
 Three sides train the connector and LoRA of the recipe `demo`'s parts: the same starting weights, the same samples in
 the same batches in the same order, the same LoRA, AdamW, learning rates and clipping, fp32, the same threads. Ours is
 `run_stage`. Both peers (`_llava_peer.py`) pad their rows, and take a step's samples `at_once` so many, with gradient
-accumulation, since all of them would not fit into memory. They are given rows and pixels ready made, so that no tokenising
-and no drawing is in their time.
+accumulation, since all of them would not fit into memory. They are given rows and pixels ready made, so that no
+tokenising and no drawing is in their time.
 
-Workloads (`_workloads.py`): `lengths` is a mix of conversations as instruction data has it, 16 a step as LLaVA-1.5 has on
-each GPU, in a random order and in batches of like length (for `Trainer`, `train_sampling_strategy="group_by_length"`:
-all sides get the same batches); the random order also with peers that take one sample at a time, and pad nothing.
-`questions` has five questions about each picture, which do not see each other, with the demo's 16 soft tokens a
-picture, and with 256. Before anything is timed, the sides' losses of the first step must agree.
+Workloads (`_workloads.py`): `lengths` is a mix of conversations as instruction data has it, 16 a step as LLaVA-1.5 has
+on each GPU, in a random order and in batches of like length (for `Trainer`,
+`train_sampling_strategy="group_by_length"`: all sides get the same batches); the random order also with peers that take
+one sample at a time, and pad nothing. `questions` has five questions about each picture, which do not see each other,
+with the demo's 16 soft tokens a picture, and with 256. Before anything is timed, the sides' losses of the first step
+must agree.
 
-Each side is a process of its own; they take turns, a few steps at a time, and each measures its matrix products' peak
-after its turn; the best of them counts. Figures are medians over the turns, the first of which does not count. Tokens
-are those of the text with its template, for all sides alike; padding and pictures' slots are not counted. MFU is the
-arithmetic that the loss needs (`needed`: no padding, no logits without a label, no encoder, nothing computed twice)
-over that peak.
+Ours and one peer are processes of their own (both peers beside us would not fit into 24 GB); they take turns, a few
+steps at a time, and each measures its matrix products' peak after its turn; the best of them counts. Figures are
+medians over the turns, the first of which does not count. Tokens are those of the text with its template, for all sides
+alike; padding and pictures' slots are not counted. MFU is the arithmetic that the loss needs (`needed`: no padding, no
+logits without a label, no encoder, nothing computed twice) over that peak.
 """
 
 from __future__ import annotations
@@ -261,9 +262,9 @@ class Process:
         return self.read()
 
 
-def measure(work: Work, threads: int) -> list[dict[str, Any]]:
-    """Every row of one workload."""
-    names = ["ours", *PEERS]
+def measure(work: Work, peer: str, threads: int) -> list[dict[str, Any]]:
+    """Every row of one workload, beside one peer."""
+    names = ["ours", peer]
     with contextlib.ExitStack() as files:
         sides, about = {}, {}
         for name in names:  # one after another: loading takes a core
@@ -275,15 +276,15 @@ def measure(work: Work, threads: int) -> list[dict[str, Any]]:
         assert max(losses.values()) - min(losses.values()) < AGREE, "the sides do not compute the same loss"
         told: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for turn in range(work.rounds):
-            for name in names[turn % 3 :] + names[: turn % 3]:
+            for name in names[:: 1 if turn % 2 else -1]:
                 told[name].append(sides[name].turn())
         for side in sides.values():
             side.process.wait()
-    return rows(work, about["ours"], told, losses)
+    return rows(work, peer, about["ours"], told, losses)
 
 
-def rows(work: Work, about: dict[str, Any], told: Any, losses: dict[str, float]) -> list[dict[str, Any]]:
-    """Results of one workload, against each peer."""
+def rows(work: Work, peer: str, about: dict[str, Any], told: Any, losses: dict[str, float]) -> list[dict[str, Any]]:
+    """Results of one workload."""
     lengths_of, soft = about["row lengths"], about["soft tokens"]
     how = {
         "turns": work.rounds - 1, "steps of a turn": work.burst, "batch": work.batch,
@@ -304,18 +305,17 @@ def rows(work: Work, about: dict[str, Any], told: Any, losses: dict[str, float])
 
     found = []
     unit = "questions" if work.name.startswith("questions") else "samples"
-    for peer in PEERS:
-        for clock, per in enumerate(("second", "CPU second")):
-            for of in ("tokens", unit):
-                pair = [rates(name, of, clock) for name in ("ours", peer)]
-                spread = {"each turn, ours": pair[0], "each turn, peer": pair[1]} if of == "tokens" else {}
-                spread = {key: [float(f"{one:.4g}") for one in some] for key, some in spread.items()}
-                name = f"{work.name}: {of} per {per}, beside {peer}"
-                found.append(result(name, *map(median, pair), peer, f"{of}/{per}", how | spread))
-            name = f"{work.name}: MFU by {per}s, beside {peer}"
-            found.append(result(name, share("ours", clock), share(peer, clock), peer, "share", how))
-        memory = [max(turn["MB"] for turn in told[name]) for name in ("ours", peer)]
-        found.append(result(f"{work.name}: peak memory, beside {peer}", *memory, peer, "MB", how))
+    for clock, per in enumerate(("second", "CPU second")):
+        for of in ("tokens", unit):
+            pair = [rates(name, of, clock) for name in ("ours", peer)]
+            spread = {"each turn, ours": pair[0], "each turn, peer": pair[1]} if of == "tokens" else {}
+            spread = {key: [float(f"{one:.4g}") for one in some] for key, some in spread.items()}
+            name = f"{work.name}: {of} per {per}, beside {peer}"
+            found.append(result(name, *map(median, pair), peer, f"{of}/{per}", how | spread))
+        name = f"{work.name}: MFU by {per}s, beside {peer}"
+        found.append(result(name, share("ours", clock), share(peer, clock), peer, "share", how))
+    memory = [max(turn["MB"] for turn in told[name]) for name in ("ours", peer)]
+    found.append(result(f"{work.name}: peak memory, beside {peer}", *memory, peer, "MB", how))
     return found
 
 
@@ -325,6 +325,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one turn of each side of the first workload, not written")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch, on all sides")
     parser.add_argument("--only", choices=WORK, help="one workload")
+    parser.add_argument("--peer", choices=PEERS, help="one peer")
     parser.add_argument("--turns", type=int, help="of each side (default: the workload's own)")
     parser.add_argument("--side", choices=("ours", *PEERS), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -336,9 +337,10 @@ def main() -> None:
         work = replace(work, rounds=options.turns or work.rounds)
         if options.side:
             return serve(options.side, work)
-        found = measure(work, options.threads)
-        if not options.quick:
-            merge(RESULT, found)
+        for peer in [options.peer] if options.peer else PEERS:
+            found = measure(work, peer, options.threads)
+            if not options.quick:
+                merge(RESULT, found)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,40 @@ def test_channels(channels: Any) -> None:
         choose("series", {"encoder": "patchtst", "connector": "mlp", "part": "new", "channels": channels})
 
 
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"part": "new", "new": 3}, "new: 3, a mapping of sizes"),
+        ({"part": "new", "new": {"layer": 3}}, r"new: layer: patchtst: no option 'layer'. Did you mean 'layers'\?"),
+        ({"part": "new", "new": {"layers": 0}}, "new: layers: patchtst: Input should be greater than 0"),
+        ({"new": {"layers": 2}}, r"the sizes in `new` are those of a new encoder \(part: new\)"),
+    ],
+)
+def test_sizes_of_a_new_encoder(how: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadRecipe, match=message):
+        choose("series", {"encoder": "patchtst", "connector": "mlp"} | how)
+
+
+@pytest.mark.parametrize("name", ["point-transformer", "patchtst"])
+def test_a_new_encoder_has_the_sizes_that_were_asked_for(name: str) -> None:
+    kind = {"point-transformer": "points", "patchtst": "series"}[name]
+    asked = {
+        "encoder": name,
+        "connector": "mlp",
+        "part": "new",
+        "size": 64,
+        "new": {"layers": 2, "width": 48, "heads": 4},
+    }
+    made = choose(kind, asked).new
+    assert made is not None
+    model = made()
+    assert (model.config.hidden_size, model.config.num_hidden_layers, model.config.num_attention_heads) == (48, 2, 4)
+    with pytest.raises(BadRecipe, match="a width of 48 cannot be shared by 5 heads"):
+        bad = choose(kind, asked | {"new": {"width": 48, "heads": 5}}).new
+        assert bad is not None
+        bad()
+
+
 @pytest.mark.parametrize("given", [{"llm": 3}, {"llm": Path("llm")}, {"llm": None}, {"frame": 3}])
 def test_names(given: dict[str, Any]) -> None:
     (key,) = given

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PatchTSTConfig, PatchTSTModel
 
 from isthmus.encoders import _pictures
 from isthmus.encoders._reader import Reader
-from isthmus.errors import BadMedia
+from isthmus.errors import BadMedia, BadRecipe
 from isthmus.parts.weights import pretrained
 
 ABOUT = "any PatchTST of transformers: features of patches of a series; trainable from nothing (part: new)"
@@ -27,6 +28,7 @@ PART = "patchtst-etth1"
 SIZE = 512  # steps, as in the paper's PatchTST/64
 FEATURES = "((steps - patch) // stride + 1) x channels"  # patch, stride and channels are the part's own
 LEAST = None
+Positive = Annotated[int, Field(gt=0)]
 
 
 def load(folder: Path) -> Any:
@@ -36,14 +38,26 @@ def load(folder: Path) -> Any:
     return model
 
 
-def fresh(size: int, channels: int = 1) -> Any:
-    """A PatchTST with random weights for `size` steps of `channels` channels, in the sizes of the paper: 3 layers of
-    width 128, patches of 16 steps. Patches do not overlap, which halves the features, and the norm is that of layers,
-    so that what a series gives does not depend on the others of its batch."""
+def fresh(
+    size: int,
+    channels: int = 1,
+    patch: Positive = 16,
+    width: Positive = 128,
+    layers: Positive = 3,
+    heads: Positive = 16,
+) -> Any:
+    """A PatchTST with random weights for `size` steps of `channels` channels, by default in the sizes of the paper.
+
+    Patches do not overlap, which halves the features, and the norm is that of layers, so that what a series gives does
+    not depend on the others of its batch. Raises `BadRecipe` for a `width` that `heads` do not divide.
+    """
+    if width % heads:
+        raise BadRecipe(f"patchtst: a width of {width} cannot be shared by {heads} heads")
+    patch = min(patch, size)
     return PatchTSTModel(
         PatchTSTConfig(
-            num_input_channels=channels, context_length=size, patch_length=min(16, size), patch_stride=min(16, size),
-            d_model=128, num_attention_heads=16, num_hidden_layers=3, ffn_dim=256, attention_dropout=0.0,
+            num_input_channels=channels, context_length=size, patch_length=patch, patch_stride=patch,
+            d_model=width, num_attention_heads=heads, num_hidden_layers=layers, ffn_dim=2 * width, attention_dropout=0.0,
             positional_dropout=0.0, path_dropout=0.0, ff_dropout=0.0, norm_type="layernorm", do_mask_input=False,
         )
     )  # fmt: skip

@@ -20,10 +20,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from isthmus.encoders import _pictures
@@ -34,7 +35,7 @@ from isthmus.encoders._point_model import (
     PointTransformerModel,
 )
 from isthmus.encoders._reader import Reader
-from isthmus.errors import BadMedia
+from isthmus.errors import BadMedia, BadRecipe
 from isthmus.parts.weights import pretrained
 
 __all__ = ["PointTransformerConfig", "PointTransformerForMaskedPretraining", "PointTransformerModel"]
@@ -45,6 +46,7 @@ PART = None
 SIZE = 1024  # points
 FEATURES = (64,)
 LEAST = 1
+Positive = Annotated[int, Field(gt=0)]
 
 
 def load(folder: Path) -> Any:
@@ -52,9 +54,26 @@ def load(folder: Path) -> Any:
     return pretrained(PointTransformerModel, folder)
 
 
-def fresh(size: int, channels: int = 3) -> Any:
-    """A point transformer with random weights, for points of `channels` numbers."""
-    return PointTransformerModel(PointTransformerConfig(channels=channels))
+def fresh(
+    size: int,
+    channels: int = 3,
+    groups: Positive = 64,
+    group_size: Positive = 32,
+    width: Positive = 384,
+    layers: Positive = 12,
+    heads: Positive = 6,
+) -> Any:
+    """A point transformer with random weights, for points of `channels` numbers; by default in Point-BERT's sizes.
+
+    Raises `BadRecipe` for a `width` that `heads` do not divide.
+    """
+    if width % heads:
+        raise BadRecipe(f"point-transformer: a width of {width} cannot be shared by {heads} heads")
+    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    config = PointTransformerConfig(
+        channels=channels, num_groups=groups, group_size=group_size, intermediate_size=4 * width, **sizes
+    )
+    return PointTransformerModel(config)
 
 
 def masked(model: Any) -> Any:

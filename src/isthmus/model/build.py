@@ -56,7 +56,7 @@ def compose(
         audio: the same; `size` counts frames of the spectrum, or samples.
         video: the same; with an encoder of pictures, `frames` are those of a clip that it sees (8).
         points: the same; `size` counts points. `part: new` makes an encoder to be trained from nothing; `channels` are
-            then the numbers of a point (3).
+            then the numbers of a point (3), and `new` its sizes, such as `{"layers": 6}` (what its `fresh` takes).
         series: the same; `size` counts steps, `channels` those of a new encoder. `rate` is the number of steps a second
             that every series is brought to; without it, each keeps its own.
         seed: of the connectors' initial weights.

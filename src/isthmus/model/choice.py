@@ -56,13 +56,14 @@ def choose(kind: str, how: Sense) -> Chosen:
     for value in own_channels.values():
         if not _whole(value) or value < 1:
             raise BadChoice(kind, "channels", f"channels: {value!r}, a whole number of at least 1 is needed")
+    own_sizes = given.pop(NEW, {})
     parts, encoder, framed = _encoder(kind, given)
     new = None
     if NEW in parts.values():
-        new = functools.partial(find("isthmus.encoders", encoder["name"]).fresh, encoder["size"], **own_channels)
-    elif own_channels:
-        what = f"channels are those of a new encoder (part: {NEW}); this part has its own"
-        raise BadChoice(kind, "channels", what)
+        new = functools.partial(_fresh(kind, encoder["name"], own_sizes), encoder["size"], **own_channels)
+    elif own_channels or own_sizes:
+        key, what = ("channels", "channels are") if own_channels else (NEW, f"the sizes in `{NEW}` are")
+        raise BadChoice(kind, key, f"{what} those of a new encoder (part: {NEW}); this part has its own")
     if framed:
         encoder["frames"] = frames = given.pop("frames", encoding.FRAMES)
         if not _whole(frames) or not 1 <= frames <= caps.MAX_FRAMES:
@@ -90,6 +91,16 @@ def choose(kind: str, how: Sense) -> Chosen:
     for key, what in problems(given["connector"], build, SIZES, options):
         raise BadChoice(kind, key, what)
     return Chosen(parts, encoder, {"name": given["connector"], **options}, new)
+
+
+def _fresh(kind: str, name: str, sizes: Any) -> Callable[..., Any]:
+    """What makes a new encoder of these sizes, which its `fresh` declares."""
+    make = find("isthmus.encoders", name).fresh
+    if not isinstance(sizes, Mapping):
+        raise BadChoice(kind, NEW, f"{NEW}: {sizes!r}, a mapping of sizes is needed, such as {{layers: 6}}")
+    for key, what in problems(name, make, ("size", "channels"), dict(sizes)):
+        raise BadChoice(kind, NEW, f"{NEW}: {key}: {what}")
+    return functools.partial(make, **sizes)
 
 
 def _asked(kind: str, how: Any) -> dict[str, Any]:

@@ -45,7 +45,8 @@ class Bridge(Strict):
     """How one kind of media reaches the LLM; the connector's own options (`tokens`, ...) stand beside these keys.
 
     `frames` are those of a clip that an encoder of pictures sees, `tiles` those of a large picture, `channels` those of
-    an encoder that begins with nothing (`part: new`), `rate` the steps a second that every series is brought to.
+    an encoder that begins with nothing (`part: new`) and `new` its sizes, `rate` the steps a second that every series is
+    brought to.
     Several encoders of pictures are a list, `part` and `size` too, and `join` says how.
     """
 
@@ -57,6 +58,7 @@ class Bridge(Strict):
     tiles: Annotated[int, Field(ge=2)] | None = None
     join: Join | None = None
     channels: Size | None = None
+    new: dict[str, Any] | None = None
     rate: Positive | None = None
 
     @property
