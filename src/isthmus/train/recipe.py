@@ -45,9 +45,8 @@ class Bridge(Strict):
     """How one kind of media reaches the LLM; the connector's own options (`tokens`, ...) stand beside these keys.
 
     `frames` are those of a clip that an encoder of pictures sees, `tiles` those of a large picture, `channels` those of
-    an encoder that begins with nothing (`part: new`) and `new` its sizes, `rate` the steps a second that every series is
-    brought to.
-    Several encoders of pictures are a list, `part` and `size` too, and `join` says how.
+    an encoder that begins with nothing (`part: new`) and `new` its sizes, `rate` the steps a second to which every
+    series is brought. Several encoders of pictures are a list, `part` and `size` too, and `join` says how.
     """
 
     encoder: Encoders
