@@ -56,9 +56,9 @@ def fresh(
     patch = min(patch, size)
     return PatchTSTModel(
         PatchTSTConfig(
-            num_input_channels=channels, context_length=size, patch_length=patch, patch_stride=patch,
-            d_model=width, num_attention_heads=heads, num_hidden_layers=layers, ffn_dim=2 * width,
-            attention_dropout=0.0, positional_dropout=0.0, path_dropout=0.0, ff_dropout=0.0, norm_type="layernorm", do_mask_input=False,
+            num_input_channels=channels, context_length=size, patch_length=patch, patch_stride=patch, d_model=width,
+            num_attention_heads=heads, num_hidden_layers=layers, ffn_dim=2 * width, attention_dropout=0.0,
+            positional_dropout=0.0, path_dropout=0.0, ff_dropout=0.0, norm_type="layernorm", do_mask_input=False,
         )
     )  # fmt: skip
 
