@@ -123,7 +123,7 @@ def test_the_table_shows_n_intervals_and_baselines(tmp_path):
     for told in ("60.0", "46.0 to 72.0", "4.0 to 21.0", "n = 50", "“dog”", "not asked", "balanced accuracy"):
         assert told in page.text
     assert "not clearly above the majority answer" in page.text
-    assert "1 of the 2 scores is clearly above their baselines" in page.text
+    assert "1 of the 2 scores is clearly better than their baselines" in page.text
     assert len(page.all("svg", "bars")) == 2
 
 

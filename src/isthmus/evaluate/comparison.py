@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadData
-from isthmus.evaluate.scoring import ALL, Answer, Estimate, Z, normalised, right, table, wilson
+from isthmus.evaluate.scoring import ALL, WORD_ERRORS, Answer, Estimate, Z, normalised, right, table, wilson
 
 Floats = NDArray[np.float64]
 Path = tuple[str, ...]  # the means that a question's answer goes into, the outermost first
@@ -120,7 +120,11 @@ def cells(answers: Mapping[str, Sequence[Sequence[Answer]]], reference: str, ove
         for name, runs in answers.items()
     }
     rows = {
-        name: {(row.benchmark, row.kind): row for row in table([a for run in runs for a in run], overall)}
+        name: {
+            (row.benchmark, row.kind): row
+            for row in table([a for run in runs for a in run], overall)
+            if row.metric != WORD_ERRORS  # hits are compared
+        }
         for name, runs in answers.items()
     }
     found = []

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus.errors import IsthmusError
-from isthmus.evaluate.scoring import Answer, Row, about, right
+from isthmus.evaluate.scoring import WORD_ERRORS, Answer, Row, about, right
 
 WIDTH, HEIGHT = 360, 216  # of a loss curve's picture: small enough for its labels to be read on a phone
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 36  # margins around the plot itself
@@ -129,6 +129,7 @@ def page(template: str, **values: Any) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
+    environment.filters["place"] = lambda share: percent(min(share, 1.0))  # an error rate may exceed 1
     return environment.get_template(template).render(**values).encode("utf-8", errors="replace")
 
 
@@ -145,7 +146,7 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
     for benchmark, group in groupby(rows, lambda row: row.benchmark):
         table.add_row(Text(_printable(benchmark), style="bold"))
         for row in group:
-            balanced = ", balanced" if row.metric == "balanced accuracy" else ""
+            balanced = {"balanced accuracy": ", balanced", WORD_ERRORS: ", error rate"}.get(row.metric, "")
             table.add_row(
                 Text(f" {_printable(row.kind)}{balanced}"),
                 f"{row.n:,}",
@@ -155,7 +156,7 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
             )
     console.print(table)
     if any(row.doubt for row in rows):
-        console.print("? not clearly above both baselines: the intervals do not decide it", highlight=False)
+        console.print("? not clearly better than both baselines: the intervals do not decide it", highlight=False)
 
 
 def percent(share: float) -> str:
@@ -179,16 +180,16 @@ def scored(value: float | None, low: float | None, high: float | None) -> str:
 
 
 def lead(rows: Sequence[Row]) -> str:
-    """One sentence on how many scores are clearly above their baselines; empty without rows.
+    """One sentence on how many scores are clearly better than their baselines; empty without rows.
 
     >>> lead([Row("b", "name", "accuracy", 50, 0.6, 0.46, 0.72, 0.5, "dog", 50, 0.1, 0.04, 0.21)])
-    'The one score is not clearly above its baselines.'
+    'The one score is not clearly better than its baselines.'
     """
     clear = sum(not row.doubt for row in rows)
     if len(rows) <= 1:
-        return f"The one score is {'' if clear else 'not '}clearly above its baselines." if rows else ""
+        return f"The one score is {'' if clear else 'not '}clearly better than its baselines." if rows else ""
     count = "All" if clear == len(rows) else "None" if clear == 0 else str(clear)
-    return f"{count} of the {len(rows)} scores {'is' if clear == 1 else 'are'} clearly above their baselines."
+    return f"{count} of the {len(rows)} scores {'is' if clear == 1 else 'are'} clearly better than their baselines."
 
 
 def duration(seconds: float) -> str:

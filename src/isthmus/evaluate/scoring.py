@@ -9,23 +9,29 @@ sample's media (`swapped`): a model that does not beat both has not been shown t
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927
     G. Y. Zou, A. Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27, 2008
     L. Kish, "Survey Sampling", 1965: the design effect, of samples that come in clusters
+    M. Bisani, H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004
     E. L. Korn, B. I. Graubard, "Confidence intervals for proportions with small expected number of positive counts
     estimated from survey data", Survey Methodology 24, 1998: an interval at n divided by the design effect
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import NormalDist, fmean
 from typing import NamedTuple
+
+import numpy as np
 
 from isthmus.errors import BadData
 
 Z = NormalDist().inv_cdf(0.975)  # half-width of a 95 % interval, in standard deviations
 ALL = "all"  # the kind of a benchmark's overall row
+WORDS, WORD_ERRORS = "words", "word error rate"  # the kind of question that asks what is said, and its second figure
+DRAWS = 1000  # of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -92,10 +98,12 @@ class Row:
         >>> Row("b", "name", "accuracy", 50, 0.6, 0.46, 0.72, 0.5, "dog").doubt
         'not clearly above the majority answer'
         """
-        beaten_by = ["the majority answer"] if self.low <= self.majority else []
-        if self.swapped_high is not None and self.low <= self.swapped_high:
+        less = self.metric == WORD_ERRORS  # is better
+        beaten_by = ["the majority answer"] if (self.high >= self.majority if less else self.low <= self.majority) else []
+        other = self.swapped_low if less else self.swapped_high
+        if other is not None and (self.high >= other if less else self.low <= other):
             beaten_by.append(f"another {self.medium}")
-        return f"not clearly above {' or '.join(beaten_by)}" if beaten_by else ""
+        return f"not clearly {'below' if less else 'above'} {' or '.join(beaten_by)}" if beaten_by else ""
 
 
 class Mark(NamedTuple):
@@ -185,6 +193,45 @@ def estimate(marks: Sequence[Mark]) -> Estimate:
     return Estimate(value, value - below, value + above)
 
 
+def word_errors(answer: str, truth: str) -> tuple[int, int]:
+    """Words that are wrong, missing or too many, and words of the truth; their ratio is the word error rate.
+
+    Both are normalised as Whisper's English texts are (Radford et al., 2022, appendix C): without case, punctuation and
+    fillers, numbers in digits.
+
+    >>> word_errors("Press 1 to go.", "press one to continue"), word_errors("well, yes", "yes")
+    ((1, 4), (1, 1))
+    """
+    import jiwer
+
+    normalise = _normaliser()
+    told, said = normalise(truth), normalise(answer)
+    if not told:
+        raise BadData(f"{truth!r}: no word is left of it, and a word error rate is over words")
+    found = jiwer.process_words(told, said)
+    return found.substitutions + found.deletions + found.insertions, len(told.split())
+
+
+@functools.cache
+def _normaliser() -> Callable[[str], str]:
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    return EnglishTextNormalizer({})  # type: ignore[no-any-return]
+
+
+def word_error_rate(counts: Sequence[tuple[int, int]]) -> Estimate:
+    """Errors over words of all clips; its 95 % interval by drawing clips anew (Bisani and Ney, 2004).
+
+    >>> [round(x, 2) for x in word_error_rate([(0, 4), (2, 4), (1, 2), (5, 5)])]
+    [0.53, 0.17, 0.92]
+    """
+    errors_K, words_K = np.array(counts, float).T
+    drawn_RK = np.random.default_rng(0).integers(len(counts), size=(DRAWS, len(counts)))
+    rates_R = errors_K[drawn_RK].sum(1) / words_K[drawn_RK].sum(1)
+    low, high = np.quantile(rates_R, [0.025, 0.975])
+    return Estimate(float(errors_K.sum() / words_K.sum()), float(low), float(high))
+
+
 def design_effect(marks: Sequence[Mark]) -> float:
     """How many times larger the variance is because questions share a sample (Kish, 1965); at least 1.
 
@@ -214,7 +261,7 @@ def table(answers: Sequence[Answer], overall: Sequence[str] = (), media: Mapping
     """A row for each benchmark and kind, in the order in which they first appear; `media` says what each is about.
 
     A benchmark named in `overall` also gets a row of kind 'all' after its others: the one plain accuracy over all its
-    questions, yes/no among them, under which it was published.
+    questions, yes/no among them, under which it was published. What is said has its word error rate as well.
 
     >>> said = [("yes", "yes"), ("yes", "yes"), ("yes", "no")]
     >>> rows = table([Answer(f"s{i}", "b", "yes/no", "?", t, a) for i, (a, t) in enumerate(said)], overall=("b",))
@@ -226,7 +273,9 @@ def table(answers: Sequence[Answer], overall: Sequence[str] = (), media: Mapping
         cells[answer.benchmark][answer.kind].append(answer)
     rows = []
     for benchmark, kinds in cells.items():
-        rows += [_row(benchmark, kind, kind == "yes/no", cell) for kind, cell in kinds.items()]
+        for kind, cell in kinds.items():
+            rows.append(_row(benchmark, kind, _plain(kind) == "yes/no", cell))
+            rows += [_words_row(benchmark, kind, cell)] if _plain(kind) == WORDS else []
         if benchmark in overall:
             rows.append(_row(benchmark, ALL, False, [answer for cell in kinds.values() for answer in cell]))
     return [replace(row, medium=(media or {}).get(row.benchmark, row.medium)) for row in rows]
@@ -261,6 +310,26 @@ def _row(benchmark: str, kind: str, balanced: bool, cell: Sequence[Answer]) -> R
         swapped_low=swapped.low if swapped else None,
         swapped_high=swapped.high if swapped else None,
     )
+
+
+def _words_row(benchmark: str, kind: str, cell: Sequence[Answer]) -> Row:
+    """The word error rate of one cell, with that of the most frequent truth and of the answers to other sounds."""
+    constant = Counter(answer.truth for answer in cell).most_common(1)[0][0]
+    asked = [answer for answer in cell if answer.swapped is not None]
+    model, majority = (
+        word_error_rate([word_errors(text, answer.truth) for answer, text in zip(cell, said, strict=True)])
+        for said in ([answer.answer for answer in cell], [constant] * len(cell))
+    )
+    swapped = word_error_rate([word_errors(a.swapped or "", a.truth) for a in asked]) if asked else None
+    ends = (swapped.value, swapped.low, swapped.high) if swapped else (None, None, None)
+    return Row(
+        benchmark, kind, WORD_ERRORS, len(cell), *model, majority.value, constant, len(asked) or None, *ends
+    )  # fmt: skip
+
+
+def _plain(kind: str) -> str:
+    """The kind of a question without the medium that it is about (`sound: words`)."""
+    return kind.rpartition(": ")[2]
 
 
 def _marks(cell: Sequence[Answer], balanced: bool, said: Iterable[str]) -> list[Mark]:
