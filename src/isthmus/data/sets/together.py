@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from isthmus.data.sets import asterisk_speech, easy_vqa, furniture, instruments, moving_emoji, phone_motion
-from isthmus.types import NOUNS, Sample, Turn
+from isthmus.types import NOUNS, Sample
 
 ABOUT = "two or three media of different kinds, in any order, at once or in turns: a question about each"
 SPLITS = ("train", "test")

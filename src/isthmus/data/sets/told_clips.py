@@ -1,7 +1,7 @@
 """Clips with what experts say of them: some words that are spoken, some that are shown, perhaps a caption.
 
-A drawing moves as in `moving-emoji`; with it stand, in the words of `experts`, what is heard and read in the clip. Of some
-clips nothing is heard or read. A caption may be of another drawing, as a weak captioner's would be.
+A drawing moves as in `moving-emoji`; with it stand, in the words of `experts`, what is heard and read in the clip. Of
+some clips nothing is heard or read. A caption may be of another drawing, as a weak captioner's would be.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ ABOUT = "warm start: pooled soft tokens pick out the embeddings of the words tha
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 USUAL = 512  # samples by which features are standardised and soft tokens scaled
-NAMING = ("name", "background", "shape", "colour", "objects", "category", "activity", "direction")
+NAMING = ("name", "background", "shape", "colour", "objects", "category", "activity", "direction", "first", "last")
 SPOKEN = "words"  # kinds of turn whose answers are words for the medium; of this one, each word by itself
 
 
