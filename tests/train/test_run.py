@@ -355,7 +355,7 @@ def test_check_prints_everything_and_trains_nothing(recipe: Recipe, tmp_path: Pa
         "stage 2 of 3: instruct",
         "10 samples",
         "<image>x4",
-        "12 placeholders = 12 soft tokens (3 images x 4, D=32)",
+        "12 placeholders = 12 soft tokens (3 images x 4, D=64)",
         "image.connector: 4,",
         "llm: ",
         "of them supervised",

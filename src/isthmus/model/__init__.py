@@ -9,7 +9,7 @@ from transformers import (
 )
 
 from isthmus.model.build import compose, freeze, part, unfreeze
-from isthmus.model.checkpoint import load, save_full, save_trained
+from isthmus.model.checkpoint import begin, load, save_full, save_trained
 from isthmus.model.composed import IsthmusModel
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.lora import add_lora, merge_lora
@@ -21,6 +21,7 @@ __all__ = [
     "IsthmusModel",
     "IsthmusProcessor",
     "add_lora",
+    "begin",
     "compose",
     "describe",
     "freeze",

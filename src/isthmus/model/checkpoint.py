@@ -95,6 +95,39 @@ def load(folder: str | Path, merge: bool = True, quantize: bool = True) -> tuple
     return model, processor
 
 
+def begin(model: IsthmusModel, folder: str | Path) -> str:
+    """Give a composed model what a light checkpoint holds: connectors, adapters, parts whose weights changed.
+
+    The model may take kinds of media that the checkpoint does not, not the other way round. Returned is the digest of
+    what was taken.
+
+    Raises `BadCheckpoint` for a checkpoint that `load` would refuse, is a full one, or was made for other parts,
+    connectors or sizes than the model's.
+    """
+    folder = Path(folder).expanduser()
+    config = _config(folder)
+    _verify(folder)
+    if not (folder / TRAINED).is_file():
+        raise BadCheckpoint(f"{folder} is no light checkpoint, which a run writes; a model begins with nothing else")
+    for what in ("parts", "connectors", "encoders"):
+        there, here = getattr(config, what), getattr(model.config, what)
+        for where, own in there.items():
+            if here.get(where) != own:
+                raise BadCheckpoint(f"{folder}: {where} of its {what} is {own}, of this model {here.get(where)}")
+    for where, facts in config.adapters.items():
+        add_lora(model, where, **facts)
+    try:
+        trained = load_file(folder / TRAINED)
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpoint(f"{folder / TRAINED} cannot be read: {error}") from error
+    own = model.state_dict()
+    if wrong := sorted(name for name, tensor in trained.items() if name not in own or own[name].shape != tensor.shape):
+        raise BadCheckpoint(f"{folder} does not fit this model: {len(wrong)} tensors differ, such as {wrong[0]}")
+    model.load_state_dict(trained, strict=False)
+    model.config.trained = sorted({*model.config.trained, *config.trained})
+    return cache.sha256(folder / TRAINED)
+
+
 def trained_tensors(model: IsthmusModel) -> dict[str, Tensor]:
     """What a light checkpoint holds: name -> tensor, as in the model's state dict."""
     whole = tuple(f"{_module(where)}." for where in model.config.trained)

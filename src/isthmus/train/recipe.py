@@ -210,10 +210,15 @@ class Check(Strict):
 
 
 class Recipe(Strict):
-    """A whole run: parts, stages, evaluation, and what each step is logged to beside the run's own log.jsonl."""
+    """A whole run: parts, stages, evaluation, and what each step is logged to beside the run's own log.jsonl.
+
+    `start` is a model (a run's, or `default`) of the same parts: the stages go on with what its connectors and adapters
+    learned, and may bring it kinds of media that it did not take.
+    """
 
     name: Name
     model: Parts
+    start: str | None = None
     seed: int = 0
     stages: list[Stage] = Field(min_length=1)
     evaluate: dict[str, Check] = Field(default_factory=dict)

@@ -85,7 +85,6 @@ class _Sitting:
             data = read_data(recipe)  # bad data stop the run before it begins
         run = composed(recipe)
         self.world.place(run.model)
-        parts = [facts["sha256"] for _, facts in sorted(run.model.config.parts.items())]
         mixture: Mixture | None = None
         with ExitStack() as opened:
             wanted = dict.fromkeys(["jsonl", *recipe.log]) if self.world.first else []
@@ -112,7 +111,7 @@ class _Sitting:
                 with execution(run.model, stage):
                     run.stages[stage.name] = run_stage(
                         stage, goal, mixture, groups + helpers(goal, groups), folder / "stages" / stage.name,
-                        seed=recipe.seed, resume=self.resume, how_to_resume=self.command, parts=parts,
+                        seed=recipe.seed, resume=self.resume, how_to_resume=self.command, parts=run.parts,
                         console=self.console, check=check, logs=logs, world=self.world, model=run.model,
                     )  # fmt: skip
         if self.world.shard:
@@ -132,7 +131,7 @@ class _Sitting:
             buffers = [buffer for group in groups for buffer in group.get("buffers", ())]
             state.restore(self.folder / "stages" / stage.name, weights, None, buffers, helped=True)
         self.world.place(run.model)
-        return Run(run.model, run.processor, before.stages)
+        return Run(run.model, run.processor, before.stages, run.parts)
 
 
 def quarantine(folder: Path, stage: Stage, bad: Sequence[str], console: Console) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from isthmus import model_folder
 from isthmus.data.seen import Seen
 from isthmus.errors import BadRecipe
-from isthmus.model import add_lora, compose, part, unfreeze
+from isthmus.model import add_lora, begin, compose, part, unfreeze
 from isthmus.options import checked
 from isthmus.registry import find
 from isthmus.train.recipe import OBJECTIVE, Lora, Recipe, Stage
@@ -18,11 +19,12 @@ from isthmus.types import Sample
 
 @dataclass
 class Run:
-    """A model with its processor, and how each stage went."""
+    """A model with its processor, how each stage went, and what stands for the parts that it was made of."""
 
     model: Any
     processor: Any
     stages: dict[str, Progressed] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
     @property
     def minutes(self) -> float:
@@ -31,11 +33,15 @@ class Run:
 
 
 def composed(recipe: Recipe) -> Run:
-    """The recipe's parts put together, untrained."""
+    """The recipe's parts put together, untrained, or with what the checkpoint learned that the recipe starts from."""
     senses = {kind: own.asked for kind, own in recipe.model.senses.items()}
     own = recipe.model
     how: dict[str, Any] = {"image": None, "llm": own.llm, "frame": own.frame, "quantize": own.quantize} | senses
-    return Run(*compose(**how, seed=recipe.seed))
+    model, processor = compose(**how, seed=recipe.seed)
+    parts = [facts["sha256"] for _, facts in sorted(model.config.parts.items())]
+    if recipe.start is not None:
+        parts.append(begin(model, model_folder(recipe.start)))
+    return Run(model, processor, parts=tuple(parts))
 
 
 def trained(run: Run, stage: Stage) -> list[dict[str, Any]]:

@@ -1,0 +1,68 @@
+"""A run that goes on with what another one learned, and brings the model a kind of media that it did not take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from tiny_encoders import point_transformer
+
+from isthmus.errors import BadCheckpoint, UnknownName
+from isthmus.model import load
+from isthmus.train import run, setup
+from isthmus.train.recipe import Recipe
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def first(facts: dict[str, Any], tmp_path: Path) -> Path:
+    """The model of a run of two stages, with an adapter."""
+    run.train(Recipe.model_validate(facts), tmp_path / "first", console=QUIET)
+    return tmp_path / "first/model"
+
+
+def test_it_begins_with_what_was_learned(facts: dict[str, Any], first: Path, tmp_path: Path) -> None:
+    learned = load_file(first / "trained.safetensors")
+    assert any(".lora_B." in name for name in learned)
+    point_transformer().save_pretrained(tmp_path / "points")
+    points = {"encoder": "point-transformer", "part": str(tmp_path / "points"), "connector": "mlp", "size": 64}
+    facts["model"]["points"] = points
+    facts |= {"start": str(first), "stages": facts["stages"][1:2]}
+    recipe = Recipe.model_validate(facts)
+    begun = setup.composed(recipe).model.state_dict()
+    assert all(torch.equal(begun[name], tensor) for name, tensor in learned.items())
+    assert any(name.startswith("connectors.points.") for name in begun.keys() - learned.keys())
+    done = run.train(recipe, tmp_path / "second", console=QUIET)
+    again, _ = load(tmp_path / "second/model", merge=False)
+    assert any(not torch.equal(done.model.state_dict()[name], tensor) for name, tensor in learned.items())
+    assert all(torch.equal(done.model.state_dict()[name], again.state_dict()[name]) for name in learned)
+    assert set(again.encoders) == {"image", "points"}
+
+
+def test_it_resumes_only_from_the_same_start(facts: dict[str, Any], first: Path, tmp_path: Path) -> None:
+    facts |= {"start": str(first), "stages": facts["stages"][1:2]}
+    recipe = Recipe.model_validate(facts)
+    run.train(recipe, tmp_path / "second", console=QUIET)
+    run.train(recipe, tmp_path / "second", resume=True, console=QUIET)
+    facts["seed"] = 1
+    run.train(Recipe.model_validate(facts | {"start": None, "seed": 3}), tmp_path / "other", console=QUIET)
+    (first / "trained.safetensors").write_bytes((tmp_path / "other/model/trained.safetensors").read_bytes())
+    (first / "manifest.json").write_bytes((tmp_path / "other/model/manifest.json").read_bytes())
+    (first / "config.json").write_bytes((tmp_path / "other/model/config.json").read_bytes())
+    with pytest.raises(BadCheckpoint, match="parts changed"):
+        run.train(recipe, tmp_path / "second", resume=True, console=QUIET)
+
+
+def test_other_parts_and_connectors_are_refused(facts: dict[str, Any], first: Path) -> None:
+    facts["start"] = str(first)
+    facts["model"]["image"] |= {"tokens": 1}
+    with pytest.raises(BadCheckpoint, match="image of its connectors is .*'tokens': 4.*, of this model .*'tokens': 1"):
+        setup.composed(Recipe.model_validate(facts))
+    facts["start"] = "nowhere"
+    with pytest.raises(UnknownName, match="no model 'nowhere'"):
+        setup.composed(Recipe.model_validate(facts))
