@@ -61,7 +61,7 @@ def test_it_resumes_only_from_the_same_start(facts: dict[str, Any], first: Path,
 def test_other_parts_and_connectors_are_refused(facts: dict[str, Any], first: Path) -> None:
     facts["start"] = str(first)
     facts["model"]["image"] |= {"tokens": 1}
-    with pytest.raises(BadCheckpoint, match="image of its connectors is .*'tokens': 4.*, of this model .*'tokens': 1"):
+    with pytest.raises(BadCheckpoint, match=r"image of its connectors is .*'tokens': 4.*, of this model .*'tokens': 1"):
         setup.composed(Recipe.model_validate(facts))
     facts["start"] = "nowhere"
     with pytest.raises(UnknownName, match="no model 'nowhere'"):

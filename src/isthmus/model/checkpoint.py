@@ -111,9 +111,9 @@ def begin(model: IsthmusModel, folder: str | Path) -> str:
         raise BadCheckpoint(f"{folder} is no light checkpoint, which a run writes; a model begins with nothing else")
     for what in ("parts", "connectors", "encoders"):
         there, here = getattr(config, what), getattr(model.config, what)
-        for where, own in there.items():
-            if here.get(where) != own:
-                raise BadCheckpoint(f"{folder}: {where} of its {what} is {own}, of this model {here.get(where)}")
+        for where, its in there.items():
+            if not its.items() <= here.get(where, {}).items():  # an older one lacks options that came later
+                raise BadCheckpoint(f"{folder}: {where} of its {what} is {its}, of this model {here.get(where)}")
     for where, facts in config.adapters.items():
         add_lora(model, where, **facts)
     try:

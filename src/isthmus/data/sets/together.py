@@ -17,14 +17,14 @@ ABOUT = "two or three media of different kinds, in any order, at once or in turn
 SPLITS = ("train", "test")
 PARTS = (*easy_vqa.PARTS, *asterisk_speech.PARTS, *instruments.PARTS, *moving_emoji.PARTS, *furniture.PARTS,
          *phone_motion.PARTS)  # fmt: skip
-HELD_OUT = ("test", "clips", "sounds", "layouts", "models", "people")  # of these sets, in this order
+NEVER_TRAINED = ("test", "clips", "sounds", "layouts", "models", "people")  # of these sets, in this order
 SETS = (easy_vqa, asterisk_speech, instruments, moving_emoji, furniture, phone_motion)
 POOL = 400  # samples that are drawn from each set at most
 
 
 def load(split: str, count: int, seed: int = 0) -> list[Sample]:
     """`count` samples of two or three media; `test` takes them from what each set holds out, and asks no yes or no."""
-    splits = HELD_OUT if split == "test" else ("train",) * len(SETS)
+    splits = NEVER_TRAINED if split == "test" else ("train",) * len(SETS)
     pools = [list(one.load(own, POOL, seed)) for one, own in zip(SETS, splits, strict=True)]
     pools = [[one for one in pool if any(turn.kind != "yes/no" for turn in one.turns)] for pool in pools]
     return [_sample(f"together/{split}/{seed}/{number}", pools, split == "test") for number in range(count)]
