@@ -8,18 +8,18 @@ the same batches in the same order, the same LoRA, AdamW, learning rates and cli
 accumulation, since all of them would not fit into memory. They are given rows and pixels ready made, so that no
 tokenising and no drawing is in their time.
 
-Workloads (`_workloads.py`): `lengths` is a mix of conversations as instruction data has it, 16 a step as LLaVA-1.5 has
-on each GPU, in a random order and in batches of like length (for `Trainer`,
-`train_sampling_strategy="group_by_length"`: all sides get the same batches); the random order also with peers that take
-one sample at a time, and pad nothing. `questions` has five questions about each picture, which do not see each other,
-with the demo's 16 soft tokens a picture, and with 256. Before anything is timed, the sides' losses of the first step
-must agree.
+Workloads (`_workloads.py`): `lengths` is a mix of conversations as instruction data has it, in a random order, 16 a
+step as LLaVA-1.5 has on each GPU, of which peers take four at once or, to pad nothing, one; and in batches of like
+length, four a step (for `Trainer`, `train_sampling_strategy="group_by_length"`: all sides get the same batches).
+`questions` has five questions about each picture, which do not see each other, with the demo's 16 soft tokens a
+picture, and with 256. Before anything is timed, the sides' losses of the first step must agree.
 
 Ours and one peer are processes of their own (both peers beside us would not fit into 24 GB); they take turns, a few
-steps at a time, and each measures its matrix products' peak after its turn; the best of them counts. Figures are
-medians over the turns, the first of which does not count. Tokens are those of the text with its template, for all sides
-alike; padding and pictures' slots are not counted. MFU is the arithmetic that the loss needs (`needed`: no padding, no
-logits without a label, no encoder, nothing computed twice) over that peak.
+steps at a time, and each measures its matrix products' peak after its turn; the best of them counts. A rate is what all
+turns held over what all took, but for the first turn: turns hold different samples, and a median would leave out those
+with much padding. Tokens are those of the text with its template, for all sides alike; padding and pictures' slots are
+not counted. MFU is the arithmetic that the loss needs (`needed`: no padding, no logits without a label, no encoder,
+nothing computed twice) over that peak.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -102,7 +101,7 @@ WORK = {
     for work in (
         Work("lengths, random order", batch=16, rounds=7),
         Work("lengths, random order, peers one by one", batch=16, at_once=1),
-        Work("lengths, like lengths together", grouped=True, batch=16),
+        Work("lengths, like lengths together", grouped=True),
         Work("questions, 16 soft tokens"),
         Work("questions, 256 soft tokens", soft=256, batch=1, at_once=1, rounds=4),
     )
@@ -295,23 +294,26 @@ def rows(work: Work, peer: str, about: dict[str, Any], told: Any, losses: dict[s
     }  # fmt: skip
     first = int(work.rounds > 1)  # the first turn does not count, where there are more
 
-    def rates(name: str, of: str, clock: int) -> list[float]:
-        done = zip(about[of], told[name], strict=True)
-        return [count / turn["seconds"][clock] for count, turn in done][first:]
+    def seconds(name: str, clock: int) -> list[float]:
+        return [turn["seconds"][clock] for turn in told[name]][first:]
+
+    def over(name: str, of: str, clock: int) -> float:
+        return float(sum(about[of][first:]) / sum(seconds(name, clock)))
 
     def share(name: str, clock: int) -> float:
-        work_done = rates(name, f"GFLOP {'ours' if name == 'ours' else 'peers'}", clock)
-        return median(work_done) / max(turn["matmul"][clock] for turn in told[name])
+        peak = max(turn["matmul"][clock] for turn in told[name])
+        return over(name, f"GFLOP {'ours' if name == 'ours' else 'peers'}", clock) / peak
 
     found = []
     unit = "questions" if work.name.startswith("questions") else "samples"
     for clock, per in enumerate(("second", "CPU second")):
         for of in ("tokens", unit):
-            pair = [rates(name, of, clock) for name in ("ours", peer)]
-            spread = {"each turn, ours": pair[0], "each turn, peer": pair[1]} if of == "tokens" else {}
-            spread = {key: [float(f"{one:.4g}") for one in some] for key, some in spread.items()}
-            name = f"{work.name}: {of} per {per}, beside {peer}"
-            found.append(result(name, *map(median, pair), peer, f"{of}/{per}", how | spread))
+            pair = [over(name, of, clock) for name in ("ours", peer)]
+            each = {f"{of} of each turn": about[of][first:]}
+            each |= {
+                f"{per}s of each turn, {name}": [round(t, 3) for t in seconds(name, clock)] for name in ("ours", peer)
+            }
+            found.append(result(f"{work.name}: {of} per {per}, beside {peer}", *pair, peer, f"{of}/{per}", how | each))
         name = f"{work.name}: MFU by {per}s, beside {peer}"
         found.append(result(name, share("ours", clock), share(peer, clock), peer, "share", how))
     memory = [max(turn["MB"] for turn in told[name]) for name in ("ours", peer)]

@@ -18,10 +18,19 @@ import soundfile
 
 from isthmus import media, parts
 from isthmus.data import moving, sources
-from isthmus.data.sets import asterisk_speech, furniture, instruments, moving_emoji, phone_motion
+from isthmus.data.sets import (
+    asterisk_speech,
+    easy_vqa,
+    emoji_events,
+    furniture,
+    instruments,
+    moving_emoji,
+    phone_motion,
+    told_clips,
+)
 from isthmus.errors import BadRecipe
 from isthmus.media.forms import Clip, Cloud, Signal, Sound
-from isthmus.types import Sample
+from isthmus.types import NOUNS, Image, Sample, Turn
 
 SETS = {
     "asterisk-speech": asterisk_speech,
@@ -259,3 +268,93 @@ def test_people_stand_upright_and_lie_down() -> None:
     assert lean["standing"] > 0.9  # g along the phone's length
     assert lean["walking"] > 0.9
     assert abs(lean["lying"]) < 0.3
+
+
+@pytest.mark.usefixtures("invented")
+@pytest.mark.parametrize("split", emoji_events.SPLITS)
+def test_events_come_in_the_order_that_is_told(split: str) -> None:
+    samples = sources.load_split("emoji-events", split, 40, {})
+    assert samples == sources.load_split("emoji-events", split, 40, {})
+    for sample in samples:
+        (clip,) = sample.media
+        first, last, yes, no = sample.turns
+        assert (first.answer, last.answer) == (clip.source.first.what.name, clip.source.last.what.name)
+        assert yes.question == f"Does the {first.answer} come before the {last.answer}?"
+        assert no.question == f"Does the {last.answer} come before the {first.answer}?"
+        assert (yes.answer, no.answer) == ("yes", "no")
+        shown, before, after = (it().frames for it in (clip.source, clip.source.first, clip.source.last))
+        cut = clip.source.cut
+        assert np.array_equal(shown, np.concatenate([before[:cut], after[cut:]]))
+        assert clip.source.first.ground == clip.source.last.ground
+
+
+@pytest.mark.usefixtures("invented")
+def test_pairs_of_events_are_held_out_in_both_orders() -> None:
+    pairs = {
+        split: {
+            frozenset(turn.answer for turn in one.turns[:2])
+            for one in sources.load_split("emoji-events", split, 600, {})
+        }
+        for split in emoji_events.SPLITS
+    }
+    assert len(pairs["pairs"]) > 3
+    assert not pairs["pairs"] & pairs["train"]
+    assert not {name for pair in pairs["concepts"] for name in pair} & {
+        name for pair in pairs["train"] for name in pair
+    }
+
+
+@pytest.mark.usefixtures("invented")
+def test_told_clips_say_what_experts_would() -> None:
+    samples = sources.load_split("told-clips", "train", 200, {})
+    told = Counter[str]()
+    for sample in samples:
+        said, written, name, *_ = sample.turns
+        lines = said.question.splitlines()
+        assert [turn.question.splitlines()[:-1] for turn in sample.turns] == [lines[:-1]] * 5, "the same before each"
+        heard = [line.partition(" s speech: ")[2] for line in lines if " s speech: " in line]
+        read = [line.partition(" s text: ")[2] for line in lines if " s text: " in line]
+        assert said.answer == (heard[0].lower().removesuffix(".") if heard else told_clips.NOTHING)
+        assert written.answer == (read[0] if read else told_clips.NOTHING)
+        told.update(line.split()[2] for line in lines[:-1])
+        told["right"] += any(f" {name.answer} on a " in line for line in lines)
+    assert 120 < told["speech:"] < 190
+    assert 110 < told["text:"] < 170
+    assert 30 < told["right"] < told["caption:"] - 20 < 110
+    titled = next(sample.media[0].source for sample in samples if sample.media[0].source.written)
+    shown, plain = titled(), titled.clip()
+    assert (shown.frames[:, : -told_clips.BAND] == plain.frames[:, : -told_clips.BAND]).all()
+    assert (shown.frames[:, -told_clips.BAND :] > 200).any(), "words are drawn"
+
+
+def test_clips_of_speech_one_after_another(invented: Path) -> None:
+    samples = sources.load_split("asterisk-speech", "train", 5, {"joined": 20, "longest": 9})
+    lines = asterisk_speech.spoken()
+    assert len(samples) == 25
+    for sample in samples[5:]:
+        clips = sample.media[0].source.clips
+        assert len(clips) in (2, 3)
+        assert sample.turns[0].answer == " ".join(lines[clip] for clip in clips)
+        assert len(sample.turns[0].answer.split()) <= 9
+        assert media.load(sample.media[0]).seconds == pytest.approx(len(clips) * (0.5 + 0.15))
+
+
+def test_several_media_in_one_prompt(invented: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [Sample(f"p{i}", (Image(bytes([i])),), (Turn("What colour?", "red", "colour"),)) for i in range(9)]
+    monkeypatch.setattr(easy_vqa, "load", lambda split, count, seed: pictures)
+    felt, load = phone_motion.load, moving_emoji.load
+    monkeypatch.setattr(phone_motion, "load", lambda split, count, seed: felt(split, count, seed, steps=25))
+    monkeypatch.setattr(moving_emoji, "load", lambda split, count, seed: load(split, 8, seed))
+    seen = Counter[str]()
+    for sample in sources.load_split("together", "train", 200, {}):
+        kinds = [medium.kind for medium in sample.media]
+        assert len(set(kinds)) == len(kinds) in (2, 3)
+        assert [turn.kind.partition(":")[0] for turn in sample.turns] == [NOUNS[kind] for kind in kinds]
+        assert all(turn.shows == sample.chained for turn in sample.turns)
+        starts = [turn.question.startswith("About the ") for turn in sample.turns]
+        assert starts == [not sample.chained] * len(kinds)
+        seen.update({"in turns": sample.chained, kinds[0]: 1})
+    assert 70 < seen["in turns"] < 130
+    assert set(seen) == {"in turns", *FORMS, "image"}, "any kind comes first"
+    test = sources.load_split("together", "test", 50, {})
+    assert not any(sample.chained or turn.kind.endswith("yes/no") for sample in test for turn in sample.turns)
