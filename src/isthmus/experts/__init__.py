@@ -1,13 +1,14 @@
 """Experts turn a medium into text, with no training: one file each, found by its name.
 
-A file holds `ABOUT`, a line for listings; `KINDS`, the kinds of media that it takes; `SHORT`, the name that is shorter to
-type; `INCLUDES`, the experts whose text is in its own; and `load(...)`, which answers an expert: `expert(medium)` is what it
-tells, a list of `Told` in order of time, in seconds from where the medium begins. `load` needs no argument, and takes some
-of these by name: `caption`, which says of a picture what it shows, or is None (a model does this, and models come later).
-`ABOUT`, `KINDS`, `SHORT`, `INCLUDES` and `PARTS` (names of the catalogue) are literals, since listings read them.
+A file holds `ABOUT`, a line for listings; `KINDS`, the kinds of media that it takes; `SHORT`, the name that is shorter
+to type; `INCLUDES`, the experts whose text is in its own; and `load(...)`, which answers an expert: `expert(medium)` is
+what it tells, a list of `Told` in order of time, in seconds from where the medium begins. `load` needs no argument, and
+takes some of these by name: `caption`, which says of a picture what it shows, or is None (a model does this, and models
+come later). `ABOUT`, `KINDS`, `SHORT`, `INCLUDES` and `PARTS` (names of the catalogue) are literals, since listings
+read them.
 
-Nothing said is no error: a picture without text, a sound without speech and a video without sound give no lines. A medium
-that cannot be decoded is `BadMedia`; an expert raises it as `isthmus.media.load` does.
+Nothing said is no error: a picture without text, a sound without speech and a video without sound give no lines. A
+medium that cannot be decoded is `BadMedia`; an expert raises it as `isthmus.media.load` does.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """`speech-to-text`: what is said and when, by Whisper (Radford et al., 2022, arXiv:2212.04356).
 
-transformers does what sections 2.3 and 4.5 of the paper say for long sounds: windows of 30 seconds, each beginning where
-the last whole segment of the one before ends, and another try at a higher temperature where text repeats itself. What it
-does not do well is hear that nobody speaks: it measures how likely a text is after words were ruled out, so that small
-Whispers say "you" of silence. So a second look is taken: the probability of no speech, and of each segment's text without
-anything ruled out. A segment is told where the paper's rule does not call its window silent (`NO_SPEECH`, `UNLIKELY`), its
-text does not repeat itself (`REPEATS`), and is not less likely than any words that were really said (`LEAST`).
+transformers does what sections 2.3 and 4.5 of the paper say for long sounds: windows of 30 seconds, each beginning
+where the last whole segment of the one before ends, and another try at a higher temperature where text repeats itself.
+What it does not do well is hear that nobody speaks: it measures how likely a text is after words were ruled out, so
+that small Whispers say "you" of silence. So a second look is taken: the probability of no speech, and of each segment's
+text without anything ruled out. A segment is told where the paper's rule does not call its window silent (`NO_SPEECH`,
+`UNLIKELY`), its text does not repeat itself (`REPEATS`), and is not less likely than any words that were really said
+(`LEAST`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ PARTS = ("whisper-tiny-en",)
 RATE, WINDOW = 16_000, 30.0  # samples a second; seconds that Whisper hears at once
 STEP = 0.02  # seconds between two of its time stamps
 NO_SPEECH, UNLIKELY, REPEATS = 0.6, -1.0, 2.4  # the paper's, section 4.5; the first two together
-LEAST = -1.5  # mean log-probability: of 64 clips of speech the least had -1.09, of sounds without -1.55 (docs/experts.md)
+LEAST = (
+    -1.5
+)  # mean log-probability: of 64 clips of speech the least had -1.09, of sounds without -1.55 (docs/experts.md)
 TEMPERATURES, AGAIN = (0.0, 0.4, 0.8), 1.35  # tries, and transformers' ratio over tokens above which there is another
 
 

@@ -1,13 +1,15 @@
 """`video-to-text`: a video as text, in the manner of VideoChat-Text (Li et al., 2023, arXiv:2305.06355, section 3.1).
 
-Speech, on-screen text, and a caption of each shot's middle frame, all with their seconds. Shots are what lies between the
-cuts that PySceneDetect's adaptive detector finds (scenedetect.com): a frame that differs from the one before by far more
-than its neighbours do, so that fast movement is no cut. The paper's other experts (tags, boxes, dense captions) are not here.
+Speech, on-screen text, and a caption of each shot's middle frame, all with their seconds. Shots are what lies between
+the cuts that PySceneDetect's adaptive detector finds (scenedetect.com): a frame that differs from the one before by far
+more than its neighbours do, so that fast movement is no cut. The paper's other experts (tags, boxes, dense captions)
+are not here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -76,11 +78,11 @@ def shots(video: Video) -> list[Shot]:
 
     Raises `BadMedia` for a video that does not decode.
     """
-    detect = need("scenedetect", "video")
+    detect: Any = need("scenedetect", "video")
     detector = detect.AdaptiveDetector(min_scene_len=1)
     times: list[float] = []
     cuts: set[int] = set()
-    code = lambda number: detect.FrameTimecode(number, RATE)  # it counts frames; the seconds are ours
+    code: Any = lambda number: detect.FrameTimecode(number, RATE)  # it counts frames; the seconds are ours
     for number, (time, frame) in enumerate(_frames.walk(video, RATE, FRAMES)):
         step = -(-max(frame.shape[:2]) // SIDE)
         times.append(time)
