@@ -115,7 +115,7 @@ def test_from_python(folder: Path, built: Built) -> None:
 def test_what_cannot_be_described(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"none of these experts takes points\. ocr: image, video"):
         isthmus.describe(Points(np.zeros((3, 3))), ["ocr"])
-    with pytest.raises(UnknownName, match="no expert 'speach'. Did you mean 'speech'"):
+    with pytest.raises(UnknownName, match=r"no expert 'speach'\. Did you mean 'speech'"):
         chosen("ocr,speach")
     (tmp_path / "broken.mp4").write_bytes((folder / "clip.mp4").read_bytes()[:5000])
     with pytest.raises(BadMedia, match=r"broken\.mp4"):
@@ -185,7 +185,7 @@ def test_more_than_the_llm_reads_is_put_aside(built: Built) -> None:
     page = told_media.page(*lines, size=(480, 300), height=18)
     chat = Chat(*built, experts=["ocr"])
     chat.show(Image(lambda: page))
-    with pytest.raises(BadData, match="a picture: with this question .* What was shown is put aside"):
+    with pytest.raises(BadData, match=r"a picture: with this question .* What was shown is put aside"):
         chat.ask("is it red ?")
     assert (chat.told, chat.waiting, chat.note) == ([], [], "")
     chat.ask("is it red ?")
