@@ -21,7 +21,7 @@ from isthmus.experts._told import Told
 from isthmus.media import load as decode
 from isthmus.types import Image, Medium, Video
 
-ABOUT = "the text in a picture or on the screen, by RapidOCR (pip install 'isthmus[ocr]')"
+ABOUT = "the text in a picture or on the screen, by RapidOCR (the extra ocr)"
 KINDS = ("image", "video")
 SHORT = "ocr"
 CONFIDENCE = 0.7  # of a line that is told, at least
