@@ -52,7 +52,8 @@ def film(shots: Sequence[tuple[npt.NDArray[np.uint8], float]], sound: Sound | No
         index = 0
         for frames, seconds in shots:
             for number in range(round(seconds * FPS)):
-                picture = frames if frames.ndim == 3 else frames[number % len(frames)]
+                turn = number % (2 * len(frames))  # forwards, then backwards: nothing jumps
+                picture = frames if frames.ndim == 3 else frames[min(turn, 2 * len(frames) - 1 - turn)]
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
                 frame.pts = index
                 index += 1

@@ -249,8 +249,8 @@ def once(
     """Answer one question and print it, or one JSON object: answer, tokens, seconds; with experts, told as well."""
     chat = Chat(model, processor, experts=experts)
     told = [dataclasses.asdict(one) for medium in media for one in chat.show(medium)]
-    if experts:
-        _note(Console(stderr=True), chat.note or ("" if told else "experts told nothing"))
+    if note := chat.note if told or not experts else "experts told nothing":
+        _note(Console(stderr=True), note)
     start = time.perf_counter()
     answer, tokens = chat.ask(question, None if as_json else _printer(console))
     if as_json:
@@ -346,8 +346,7 @@ def _scored(perplexity: float | None) -> str:
 
 
 def _note(console: Console, text: str) -> None:
-    if text:
-        console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+    console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _printer(console: Console) -> Show:

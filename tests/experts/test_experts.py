@@ -67,7 +67,7 @@ def test_it_tells_nothing_of_nothing_and_refuses_what_it_cannot_take(name: str) 
 
 def test_a_miss_knows_both_forms() -> None:
     with pytest.raises(
-        UnknownName, match=r"no expert 'speach'. Did you mean 'speech'\? Known: ocr, speech, video, ocr"
+        UnknownName, match=r"no expert 'speach'. Did you mean 'speech'\? Known: ocr, speech, video, speech-to"
     ):
         Experts(["ocr", "speach"])
 

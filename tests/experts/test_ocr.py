@@ -27,7 +27,7 @@ def test_lines_in_reading_order_with_boxes(expert: Ocr) -> None:
     picture = told_media.page(*places, size=(640, 240), height=26)
     lines = expert.lines(np.asarray(picture))
     assert [line.text for line in lines] == ["Ada Lovelace", "Senior engineer", "Education", "1842"]
-    where = dict((text, place) for place, text in places)
+    where = {text: place for place, text in places}
     for line in lines:
         x, y = where[line.text]
         assert abs(line.left - x) < 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_cuts_are_found_within_a_sampled_frame(lengths: tuple[float, ...], emoji
     found = shots(film)
     assert found[0].start == 0
     assert abs(found[-1].end - sum(lengths)) < 2 / told_media.FPS
-    assert all(a.end == b.start for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end == b.start for a, b in itertools.pairwise(found))
 
 
 @pytest.mark.parametrize("name", ["bigbuckbunny", "carphone_pristine", "carphone_distorted"])

@@ -44,7 +44,7 @@ def resolve(name: str) -> str:
     short = {registry.constants(PACKAGE, one)["SHORT"]: one for one in every}
     found = short.get(name, name.replace("_", "-"))
     if found not in every:
-        raise UnknownName(registry.miss("expert", name, [*short, *every]))
+        raise UnknownName(registry.miss("expert", name, dict.fromkeys([*short, *every])))
     return found
 
 

@@ -41,11 +41,11 @@ def look(video: Video) -> Look:
 def walk(video: Video, fps: float, most: int) -> Iterator[tuple[float, Frame]]:
     """Frames [H, W, 3] with their seconds: `fps` in a second, or evenly fewer so that there are at most `most`.
 
-    Times count from the video's own `start`, as everywhere. A frame that is shown for long comes once.
+    Times count from the video's own `start`, as everywhere; a frame that is shown for long comes again and again.
     """
     seen = look(video)
     rate = min(fps, most / max(seen.seconds, 1e-3))
-    begin, last = video.start or 0.0, -1.0
+    begin, count = video.start or 0.0, 0
     span = seen.most / rate
     for part in range(max(1, int(np.ceil(seen.seconds / span - 1e-6)))):
         first = part * span
@@ -56,11 +56,10 @@ def walk(video: Video, fps: float, most: int) -> Iterator[tuple[float, Frame]]:
             end = min(end, video.end)
         start = begin + first if begin + first > 0 else None
         clip = load(replace(video, frames=None, sampling="fps", fps=rate, start=start, end=end, sound=False))
-        for time, frame in zip(clip.times, clip.frames, strict=True):
-            at = first + max(0.0, float(time))
-            if at > last:  # a frame that began before this part was in the part before
-                last = at
-                yield at, frame
+        for place, (time, frame) in enumerate(zip(clip.times, clip.frames, strict=True)):
+            if count < most:  # the length is not known to the last digit
+                yield first + max(place / rate, float(time)), frame
+            count += 1
 
 
 def at(video: Video, first: float, last: float) -> Frame:

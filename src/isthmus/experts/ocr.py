@@ -21,7 +21,7 @@ from isthmus.experts._told import Told
 from isthmus.media import load as decode
 from isthmus.types import Image, Medium, Video
 
-ABOUT = "the text in a picture or on the screen, by RapidOCR (pip install 'isthmus[ocr]')"
+ABOUT = "the text in a picture or on the screen, by RapidOCR (the extra ocr)"
 KINDS = ("image", "video")
 SHORT = "ocr"
 CONFIDENCE = 0.7  # of a line that is told, at least
@@ -119,13 +119,15 @@ class Ocr:
 
 
 def alike(one: Line, other: Line) -> bool:
-    """Whether two frames' lines are the same, read twice.
+    """Whether two frames' lines are the same, read twice; other digits are another line.
 
-    >>> box = ((0.0, 0.0),) * 4
-    >>> alike(Line("Part one", box, 0.9), Line("Part 0ne", box, 0.8)), alike(Line("12", box, 1), Line("13", box, 1))
+    >>> one, other, more = (Line(text, ((0.0, 0.0),) * 4, 0.9) for text in ("Part 1", "Part1.", "Part 2"))
+    >>> alike(one, other), alike(one, more)
     (True, False)
     """
     a, b = one.text.casefold(), other.text.casefold()
+    if [char for char in a if char.isdigit()] != [char for char in b if char.isdigit()]:
+        return False
     return a == b or difflib.SequenceMatcher(None, a, b, autojunk=False).ratio() > ALIKE
 
 

@@ -18,7 +18,7 @@ from isthmus.experts import Caption, _frames, kind_of, need, ocr, speech_to_text
 from isthmus.experts._told import Told
 from isthmus.types import Medium, Video
 
-ABOUT = "a video as text: speech, on-screen text, shots and a caption of each (pip install 'isthmus[video]')"
+ABOUT = "a video as text: speech, on-screen text, shots and a caption of each (the extra video)"
 KINDS = ("video",)
 SHORT = "video"
 INCLUDES = ("speech-to-text", "ocr")
