@@ -153,6 +153,7 @@ def test_a_model_that_hears_is_asked_about_the_siren(monkeypatch: pytest.MonkeyP
         return own(model, processor, question, *media)
 
     monkeypatch.setattr(isthmus, "ask", ask)
+    monkeypatch.setattr("isthmus.chat.LONGEST", 4)  # tokens of an answer; these say nothing
     monkeypatch.chdir(tmp_path)
     written, _ = run(PAGES["driving"])
     assert "this model takes: image, audio" in written
