@@ -11,6 +11,7 @@ Importing it loads no model library; that happens with the first model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "Video",
     "ask",
     "compose",
+    "describe",
     "load_with_processor",
 ]
 
@@ -73,11 +75,22 @@ def compose(**parts: Any) -> tuple[Any, Any]:
     return build(**parts)
 
 
-def ask(model: Any, processor: Any, question: str, *media: Medium) -> str:
-    """The answer to one question about any number of media, of the kinds that the model takes."""
+def ask(model: Any, processor: Any, question: str, *media: Medium, experts: Sequence[str] = ()) -> str:
+    """The answer to one question about any number of media, of the kinds that the model takes.
+
+    `experts`, by name (`speech`, `ocr`, `video`), tell what they make of the media as text before the question, also of
+    kinds that the model does not take.
+    """
     from isthmus.chat import Chat
 
-    chat = Chat(model, processor)
+    chat = Chat(model, processor, experts=experts)
     for medium in media:
         chat.show(medium)
     return chat.ask(question)[0]
+
+
+def describe(medium: str | Path | Medium, experts: Sequence[str] | None = None, model: Any = "default") -> Any:
+    """A video, sound or picture as text (see `isthmus.describing.describe`): `print` it, or read its `told`."""
+    from isthmus.describing import describe as tell
+
+    return tell(medium, experts, model)

@@ -5,6 +5,7 @@ A model without media talks as well, and any decoder-only one continues a text t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import threading
@@ -20,7 +21,10 @@ import torch
 from accelerate.utils import send_to_device
 from rich.console import Console
 
+from isthmus.describing import captions
 from isthmus.errors import BadData, BadMedia, IsthmusError
+from isthmus.experts import Experts, bounded
+from isthmus.experts._told import Told, before
 from isthmus.media.caps import MAX_REQUEST_PIXELS
 from isthmus.media.request import Request
 from isthmus.model.pieces import name_of
@@ -38,31 +42,54 @@ Show = Callable[[str], None]
 
 @dataclass
 class Chat:
-    """A conversation with a model: what was said, and the media that wait for the next question."""
+    """A conversation with a model: what was said, and the media that wait for the next question.
+
+    Of `experts`, by name, each tells what it makes of every medium that it takes, as text before the next question.
+    Where the model takes the medium as well, it has both (VideoChat's pairing; Li et al., 2023, arXiv:2305.06355).
+    """
 
     model: Any
     processor: Any
     said: list[Message] = field(default_factory=list)
     waiting: list[Prepared] = field(default_factory=list)
     room: int = MAX_REQUEST_PIXELS  # pixels that the conversation may still show
+    experts: Sequence[str] = ()
+    told: list[Told] = field(default_factory=list)  # by experts, of the media that wait; as much of it as is read
+    note: str = ""  # what of it is not
     reuse: Reuse = field(init=False, repr=False)  # what the turns before left: nothing is encoded or read twice
 
     def __post_init__(self) -> None:
         self.reuse = Reuse(self.model, self.processor)
+        self._experts = Experts(self.experts, caption=captions(self.model, self.processor))
+        self._told_of: list[str] = []
 
-    def show(self, medium: str | Path | Medium) -> None:
-        """Put a medium before the next question (a path: a picture).
+    def show(self, medium: str | Path | Medium) -> list[Told]:
+        """Put a medium before the next question (a path: a picture); answers what experts tell of it.
 
         What its encoder is given is kept, since every later turn looks at it again: its file may change or go.
+        Of a kind that the model does not take, experts tell alone.
 
         Raises `BadMedia` for one that cannot be read, or that takes more slots than the LLM has positions left, and
-        `BadData` for one of a kind that the model does not take. The conversation goes on without it.
+        `BadData` for one of a kind that neither the model nor an expert takes. The conversation goes on without it.
         """
         if isinstance(medium, str | Path):
             medium = Image(Path(medium).expanduser())
-        if medium.kind not in self.processor.placeholders:
-            takes = ", ".join(self.processor.placeholders) or "no media"
-            raise BadData(f"this model takes {takes}, not {medium.kind}")
+        takes = medium.kind in self.processor.placeholders
+        if not takes and not self._experts.about(medium.kind):
+            known = ", ".join(self.processor.placeholders) or "no media"
+            raise BadData(f"this model takes {known}, not {medium.kind}")
+        shown, room = self._prepared(medium) if takes else (None, self.room)
+        told = self._experts(medium)
+        if told:
+            self.told, self.note = bounded([*self.told, *told])
+            self._told_of.append(name_of(medium) or f"a {NOUNS[medium.kind]}")
+        if shown is not None:
+            self.waiting.append(shown)
+        self.room = room
+        return told
+
+    def _prepared(self, medium: Medium) -> tuple[Prepared, int]:
+        """A medium as its encoder takes it, and the pixels that the conversation may show after it."""
         request = Request(len(self.waiting) + 1 + sum(len(message.media) for message in self.said))
         request.room = self.room
         pieces = self.processor.arrays(medium, request.load)
@@ -71,8 +98,7 @@ class Chat:
         )  # what the encoder cannot take is an error
         shown = Prepared(medium.kind, pieces, name_of(medium), slots, self.room - request.room)
         self._check_fit(shown)
-        self.waiting.append(shown)
-        self.room = request.room
+        return shown, request.room
 
     def ask(self, question: str, show: Show | None = None, stop: threading.Event | None = None) -> tuple[str, int]:
         """The answer and how many tokens were generated for it; both turns join the conversation.
@@ -83,9 +109,9 @@ class Chat:
 
         Raises:
             BadData: when the conversation has become longer than the LLM can read. If the question alone would fit, the
-                media that waited for it wait no longer.
+                media that waited for it, and what was told of them, wait no longer.
         """
-        turn = Message("user", question, tuple(self.waiting))
+        turn = Message("user", before(question, self.told), tuple(self.waiting))
         asked = self.reuse.ask([*self.said, turn])
         tokens = len(asked.ids)
         if self._fits(tokens) or not self._fits(self._count(Message("user", question))):
@@ -95,8 +121,12 @@ class Chat:
         said = self._streamed(partial(self.reuse.generate, asked), show, stop)
         answer = self.processor.decode(said)
         self.said += [turn, Message("assistant", answer)]
-        self.waiting = []
+        self.forget()
         return answer, len(said)
+
+    def forget(self) -> None:
+        """Nothing waits for the next question any more."""
+        self.waiting, self.told, self.note, self._told_of = [], [], "", []
 
     def go_on(
         self, text: str, show: Show | None = None, stop: threading.Event | None = None
@@ -161,9 +191,10 @@ class Chat:
 
     def _put_aside(self, tokens: int) -> None:
         """Raises `BadData` for media beside which a question does not fit; they wait no longer."""
-        names = ", ".join(shown.name or f"a {NOUNS[shown.kind]}" for shown in self.waiting)
+        shown_too = [shown.name or f"a {NOUNS[shown.kind]}" for shown in self.waiting]
+        names = ", ".join(dict.fromkeys([*shown_too, *self._told_of]))
         self.room += sum(shown.pixels for shown in self.waiting)
-        self.waiting = []
+        self.forget()
         raise BadData(
             f"{names}: with this question the conversation has {tokens:,} tokens and an answer takes up to {LONGEST};"
             f" the LLM reads {self._reads:,}. What was shown is put aside: ask without it, or show it and ask less"
@@ -206,16 +237,26 @@ class _Streamer:
             self.shown = text
 
 
-def once(model: Any, processor: Any, media: Sequence[Medium], question: str, as_json: bool, console: Console) -> None:
-    """Answer one question and print it, or one JSON object: answer, tokens, seconds."""
-    chat = Chat(model, processor)
-    for medium in media:
-        chat.show(medium)
+def once(
+    model: Any,
+    processor: Any,
+    media: Sequence[Medium],
+    question: str,
+    as_json: bool,
+    console: Console,
+    experts: Sequence[str] = (),
+) -> None:
+    """Answer one question and print it, or one JSON object: answer, tokens, seconds; with experts, told as well."""
+    chat = Chat(model, processor, experts=experts)
+    told = [dataclasses.asdict(one) for medium in media for one in chat.show(medium)]
+    if note := chat.note if told or not experts else "experts told nothing":
+        _note(Console(stderr=True), note)
     start = time.perf_counter()
     answer, tokens = chat.ask(question, None if as_json else _printer(console))
     if as_json:
         seconds = round(time.perf_counter() - start, 3)
-        print(json.dumps({"answer": answer, "tokens": tokens, "seconds": seconds}))
+        beside = {"told": told} if experts else {}
+        print(json.dumps({"answer": answer, "tokens": tokens, "seconds": seconds} | beside))
     else:
         console.print()
 
@@ -232,11 +273,13 @@ def continued(model: Any, processor: Any, text: str, as_json: bool, console: Con
         _note(console, _scored(perplexity))
 
 
-def converse(model: Any, processor: Any, media: Sequence[Medium], console: Console) -> None:
+def converse(
+    model: Any, processor: Any, media: Sequence[Medium], console: Console, experts: Sequence[str] = ()
+) -> None:
     """A conversation until /quit or the end of input; an error is shown and the conversation goes on."""
-    chat = Chat(model, processor)
+    chat = Chat(model, processor, experts=experts)
     for medium in media:
-        chat.show(medium)
+        _show(chat, medium, console)
     _note(console, HELP)
     with suppress(ImportError):
         import readline  # noqa: F401  # arrow keys and history at the prompt, where the platform has it
@@ -266,16 +309,25 @@ def _command(chat: Chat, line: str, console: Console) -> bool:
         _note(console, _scored(*found))
         return True
     if word[1:] in KINDS and word[0] == "/" and file:
-        chat.show(KINDS[word[1:]](Path(file).expanduser()))
+        _show(chat, KINDS[word[1:]](Path(file).expanduser()), console)
         _note(console, f"{file} goes with your next question")
     elif word == "/new":
-        chat.said, chat.waiting, chat.room = [], [], MAX_REQUEST_PIXELS
+        chat.said, chat.room = [], MAX_REQUEST_PIXELS
+        chat.forget()
         _note(console, "a new conversation")
     elif word.startswith("/"):
         _note(console, HELP)
     elif line:
         _interruptible(lambda show, stop: chat.ask(line, show, stop), console)
     return True
+
+
+def _show(chat: Chat, medium: Medium, console: Console) -> None:
+    """Show a medium, and print what experts tell of it."""
+    for one in chat.show(medium):
+        _note(console, "".join(char for char in str(one) if char.isprintable()))
+    if chat.note:
+        _note(console, chat.note)
 
 
 def _interruptible(say: Callable[[Show, threading.Event], Any], console: Console) -> None:

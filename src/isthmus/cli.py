@@ -26,7 +26,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standa
 Changes = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes, with dotted keys.")]
 RecipeName = Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that comes with Isthmus.")]
 Shards = Enum("Shards", {"all": "all", "machine": "machine"})  # `train.world.Shard`, which would import torch
-FOLDERS = {"encoders": "encoder", "connectors": "connector", "data.sets": "data set", "train.objectives": "objective"}
+Experts = Annotated[str | None, typer.Option(help="Separated by commas: speech, ocr, video.")]
+FOLDERS = {
+    "encoders": "encoder", "connectors": "connector", "experts": "expert", "data.sets": "data set",
+    "train.objectives": "objective",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -115,12 +119,13 @@ def chat(
     go_on: Annotated[
         str | None, typer.Option("--continue", metavar="TEXT", help="Go on with a text, instead of answering.")
     ] = None,
+    experts: Experts = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask about media, in the order given, or talk; an LLM alone translates, sums up, or goes on with a text.
 
     With a question and --json, prints one object: answer, tokens, seconds; with --continue: continuation, tokens,
-    perplexity (of the text), seconds.
+    perplexity (of the text), seconds. With --experts, what these tell of the media stands before the question as text.
 
     \b
     Examples:
@@ -128,12 +133,15 @@ def chat(
       isthmus chat --model runs/senses/model --audio a.wav --image b.png "What are these?"
       isthmus chat --llm smollm2-135m-instruct "What is the capital of France?"
       isthmus chat --llm smollm2-135m-instruct --continue "Once upon a time"
+      isthmus chat --llm smollm2-135m-instruct --experts speech --audio a.wav "What is said?"
       isthmus chat --image a.png --json "What is this?"
       isthmus chat --model runs/demo/model
     """
+    from isthmus.experts import resolve
     from isthmus.media.request import Request
     from isthmus.types import KINDS, Video
 
+    tellers = [resolve(name.strip()) for name in (experts or "").split(",") if name.strip()]
     given = {"image": image, "audio": audio, "video": video, "points": points, "series": series}
     paths = {kind: iter(some) for kind, some in given.items() if some}
     media = [KINDS[kind](next(paths[kind])) for kind in context.meta["order"] if kind in paths]
@@ -157,14 +165,36 @@ def chat(
     if go_on is not None:
         talk.continued(loaded, processor, go_on, as_json, Console())
     elif question is None:
-        talk.converse(loaded, processor, media, Console())
+        talk.converse(loaded, processor, media, Console(), tellers)
     else:
-        talk.once(loaded, processor, media, question, as_json, Console())
+        talk.once(loaded, processor, media, question, as_json, Console(), tellers)
+
+
+@app.command()
+def describe(
+    file: Annotated[Path, typer.Argument(help="A video, a picture or a sound; its ending says which.")],
+    experts: Experts = None,
+    model: Annotated[str, typer.Option(help="Whose captions: default, or a folder.")] = "default",
+    as_json: AsJson = False,
+) -> None:
+    """A video as text, with times: what is said, what is written, what is shown. Also a picture, or a sound.
+
+    \b
+    Examples:
+      isthmus describe clip.mp4
+      isthmus describe clip.mp4 --experts speech,ocr --json
+      isthmus describe page.png
+    """
+    from isthmus import describing as whole
+
+    whole.run(file, as_json, whole.chosen(experts), model, Console())
 
 
 @app.command()
 def parts(
-    name: Annotated[str | None, typer.Argument(help="One part, encoder, connector, data set or objective.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One part, encoder, connector, expert, data set or objective.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What can be composed: encoders and LLMs with their licence and size, where parts come from, and which are here.

@@ -14,13 +14,14 @@ import media_files
 import numpy as np
 import PIL.Image
 import pytest
+import told_media
 from media_files import FILMS, SIDES, animation, film
 
 from isthmus.errors import BadMedia
 from isthmus.media import load
 from isthmus.media.forms import Clip, Sound
 from isthmus.media.video import choose, ends
-from isthmus.types import Image, Video
+from isthmus.types import Audio, Image, Video
 
 FORMS = pytest.mark.parametrize("form", FILMS)
 
@@ -294,3 +295,14 @@ def test_a_playlist_behind_a_videos_first_bytes_opens_nothing(tmp_path: Path) ->
 
 def test_codecs_that_are_not_decoded() -> None:
     refused(film("matroska", "ffv1", None), "the codec ffv1 is not decoded. Known: h264, ")
+
+
+def test_a_sound_may_end_before_its_video() -> None:
+    """Pictures for 5 seconds, sound for 2: a part after that has none, and the sound alone has no such part."""
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    short = told_media.film([(pixels, 5)], Sound(np.zeros(32_000, np.float32), 16_000))
+    assert load(Video(short, start=1.0)).sound is not None
+    clip = load(Video(short, frames=2, start=3.0))
+    assert (len(clip.frames), clip.sound) == (2, None)
+    with pytest.raises(BadMedia, match="the part begins at 3 seconds and the sound ends at 2"):
+        load(Audio(short, start=3.0))

@@ -72,11 +72,12 @@ def begin(file: InputContainer) -> float:
     return float(file.start_time or 0) / float(av.time_base)
 
 
-def sound(file: InputContainer, first: float, last: float) -> tuple[Floats, int] | None:
+def sound(file: InputContainer, first: float, last: float, needed: bool = True) -> tuple[Floats, int] | None:
     """Samples float32 [T] of one channel from second `first` to second `last` of the container's clock, and their rate.
 
-    None when the container has no sound. Where the sound begins later than `first`, silence stands before it. Raises
-    `BadMedia` over the caps, which are checked in the header and again while decoding.
+    None when the container has no sound, or it ends before `first` and is not `needed`: a video's may end before its
+    pictures do. Where the sound begins later than `first`, silence stands before it. Raises `BadMedia` over the caps,
+    which are checked in the header and again while decoding.
     """
     import av
 
@@ -89,6 +90,8 @@ def sound(file: InputContainer, first: float, last: float) -> tuple[Floats, int]
         raise BadMedia(f"{channels} channels of sound; 1 to {caps.MAX_SOUND_CHANNELS} are decoded")
     length = _length(file, stream)
     if length is not None:
+        if first >= length and not needed:
+            return None
         if first >= length:
             raise BadMedia(f"the part begins at {first:g} seconds and the sound ends at {length:g}")
         caps.check_seconds(min(last, length) - first)

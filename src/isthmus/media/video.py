@@ -160,7 +160,7 @@ def decode(data: bytes, **options: Any) -> dict[str, Any]:
         check_size(len(chosen), height, width)
         pictures, seen = _pictures(file, stream, stamps, keys, chosen)
         found = {"frames": pictures, "times": seen * unit - zero - first}
-        if how.sound and (heard := container.sound(file, first, last)) is not None:
+        if how.sound and (heard := container.sound(file, first, last, needed=False)) is not None:
             found |= {"samples": heard[0], "rate": heard[1]}
         return found
 
