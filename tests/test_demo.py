@@ -48,6 +48,25 @@ def stop(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
+def test_the_demo_of_all_senses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(BadRecipe, match="leave --senses out"):
+        demo.run(tmp_path, None, False, Console(quiet=True), senses=True)
+    trained = []
+
+    def train(recipe: Recipe, out: Path, *, command: str, **_: Any) -> None:
+        trained.append((recipe.name, sorted(recipe.model.senses), out, command))
+        stop()
+
+    monkeypatch.setattr(demo, "train", train)
+    monkeypatch.setattr(demo, "prepare", lambda recipe, console: None)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run(None, None, False, Console(quiet=True), senses=True)
+    ((name, senses, out, again),) = trained
+    assert (name, senses, out) == ("senses", ["audio", "image", "points", "series", "video"], Path("runs/senses"))
+    assert again.endswith("demo --senses --out runs/senses --resume")
+
+
 @pytest.mark.usefixtures("tiny")
 def test_the_demo_to_its_end(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, out = pictures.relative_to(tmp_path), Path("runs") / "demo-.my pictures -2-"

@@ -72,7 +72,7 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_recipe_about_stages_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With tiny parts and few steps; one sample in ten is one of safety."""
     (text,) = re.findall(r"```yaml\n(.*?)```", TRAINING, re.DOTALL)
-    tiny_run.parts(tmp_path)
+    tiny_run.parts(tmp_path, wide=True)
     tiny = {"smollm2-135m-instruct": tmp_path / "llm", "vit-s": tmp_path / "vision"}
     own = build._record
     monkeypatch.setattr("isthmus.parts.get", lambda name: tiny[name])

@@ -72,6 +72,9 @@ def demo(
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; runs/demo or the next free one by default.")
     ] = None,
+    senses: Annotated[
+        bool, typer.Option("--senses", help="Sounds, clips, points and series as well; it takes longer.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
 ) -> None:
     """The whole path in minutes: parts, data, training, evaluation, report.html, a model to talk to.
@@ -79,12 +82,13 @@ def demo(
     \b
     Examples:
       isthmus demo
+      isthmus demo --senses
       isthmus demo --data my-pictures --out runs/mine
       isthmus demo --resume
     """
     from isthmus import demo as whole
 
-    whole.run(data, out, resume, Console())
+    whole.run(data, out, resume, Console(), senses)
 
 
 class InOrder(TyperCommand):

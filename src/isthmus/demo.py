@@ -31,17 +31,24 @@ PICTURES = 48  # on the report's page
 PUBLISHED = ("easy-vqa",)  # benchmarks with one overall accuracy
 
 
-def run(data: Path | None, out: Path | None, resume: bool, console: Console) -> None:
+def run(data: Path | None, out: Path | None, resume: bool, console: Console, senses: bool = False) -> None:
     """Train, evaluate, write `report.html` into `out`, and print how to talk to the result.
 
-    Without `out`, a new run goes to `runs/demo` or the next free folder, and `resume` takes the latest of them.
+    Without `out`, a new run goes to `runs/demo` or the next free folder, and `resume` takes the latest of them. With
+    `senses`, the recipe of that name takes the place of `demo`: every kind of media in one model.
+
+    Raises `BadRecipe` for a folder of pictures together with `senses`.
     """
-    recipe = load_recipe("demo")
+    if senses and data is not None:
+        raise BadRecipe(
+            "--data is a folder for the demo of pictures: leave --senses out, or name your media in a recipe"
+        )
+    recipe = load_recipe("senses" if senses else "demo")
     if data is not None:
         recipe = with_folder(recipe, data)
     out = out or place(Path("runs") / recipe.name, resume)
     prepare(recipe, console)
-    option = [] if data is None else ["--data", str(data)]
+    option = ["--senses"] * senses if data is None else ["--data", str(data)]
     again = command("demo", *option, "--out", str(out), "--resume")
     trained = train(recipe, out, resume=resume, command=again, console=console)
     try:

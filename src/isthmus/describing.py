@@ -21,7 +21,7 @@ from isthmus.media import load
 from isthmus.registry import names
 from isthmus.types import KINDS, Audio, Image, Medium, Video
 
-QUESTION = "What is this?"  # that asks for a caption; the default model was taught it
+QUESTION = "Describe the picture."  # that asks for a caption; the default model was taught it
 LONGEST = 32  # tokens of a caption
 COLOURS = {"speech": "cyan", "text": "yellow", "caption": "green"}
 

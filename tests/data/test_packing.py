@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -109,6 +111,8 @@ def test_a_conversation_is_learned_as_it_is_held(frame: str, system: str) -> Non
         messages.append(Message("assistant", turn.answer))
         one = alone(sample)[number - 1]
         assert len(one.media) == min(number, 2)
+        said = replace(one, turns=(replace(one.turns[0], shows=1), *one.turns[1:]))
+        assert pack(said, template).ids == pack(one, template).ids, "what the first turn shows stands before it"
         row, last = pack(one, template), pack(one, template, last=True)
         assert row.ids == last.ids == held + template.answer(turn.answer)
         assert [label for label in last.labels if label != IGNORE_INDEX] == template.answer(turn.answer)

@@ -210,7 +210,7 @@ def pack(sample: Sample, template: Template, media: Sequence[Sequence[Slots]] | 
     if not sample.turns or not all(turn.answer.strip() for turn in sample.turns):
         raise BadData(f"sample {sample.id}: no answer to learn from. Give every turn an answer, or leave it out")
     shown = [[medium.kind] for medium in sample.media] if media is None else list(media)
-    later = len(shown) - sum(turn.shows for turn in sample.turns)
+    later = len(shown) - sum(turn.shows for turn in sample.turns[1:])  # those of the first stand before all
     first, rest = [piece for pieces in shown[:later] for piece in pieces], iter(shown[later:])
     ids, space = template.begin(first, sample.system)
     start = len(ids)
