@@ -15,11 +15,10 @@ from isthmus.evaluate.scoring import table
 from isthmus.parts import cache
 from isthmus.train.recipe import load_recipe
 from isthmus.train.setup import Run
-from isthmus.types import KINDS
 
 FOLDER = isthmus.model_folder("default")
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
-MOST = 40e6  # bytes
+MOST = 30e6  # bytes
 
 
 def test_it_is_small_and_whole() -> None:
@@ -27,31 +26,23 @@ def test_it_is_small_and_whole() -> None:
     assert cache.altered(FOLDER) == []
     with safe_open(FOLDER / "trained.safetensors", "pt") as tensors:
         names = list(tensors.keys())
-    own = ("connectors.", "encoders.points.", "encoders.series.")  # these two encoders began with nothing
-    assert all(name.startswith(own) or ".lora_" in name for name in names), "trained weights only"
+    assert all(name.startswith("connectors.") or ".lora_" in name for name in names), "trained weights only"
 
 
 def test_its_parts_are_named_and_pinned() -> None:
     config = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
     recipe = load_recipe("default")
-    senses = {part for own in recipe.model.senses.values() for part in own.parts}
-    assert {facts["name"] for facts in config["parts"].values()} == {recipe.model.llm, *senses} - {"new"}
-    assert set(config["encoders"]) == set(KINDS)
+    assert {facts["name"] for facts in config["parts"].values()} == {recipe.model.llm, recipe.model.image.encoder}
     assert all(parts.fingerprint(facts["name"]) == facts["sha256"] for facts in config["parts"].values())
 
 
-@pytest.mark.parametrize("name", ["default-pictures", "default"])
-def test_it_never_learned_from_openmoji(name: str) -> None:
-    for stage in load_recipe(name).stages:
-        for mix in stage.data.values():
+def test_it_never_learned_from_openmoji() -> None:
+    recipe = load_recipe("default")
+    for stage in recipe.stages:
+        for name, mix in stage.data.items():
+            assert name in ("emoji-captions", "emoji-scenes", "easy-vqa")
             assert mix.options.get("unseen", "openmoji") == "openmoji"
     assert "OpenMoji" in CARD
-
-
-def test_its_recipe_begins_where_the_recipe_of_pictures_ends() -> None:
-    pictures, whole = load_recipe("default-pictures"), load_recipe("default")
-    assert whole.start == "runs/default-pictures/model"
-    assert whole.model.image == pictures.model.image
 
 
 def test_its_card_says_what_it_learned_from_what_it_scores_and_what_it_cannot() -> None:
@@ -62,13 +53,11 @@ def test_its_card_says_what_it_learned_from_what_it_scores_and_what_it_cannot() 
 
 @pytest.mark.slow
 def test_it_scores_as_its_card_says() -> None:
-    """On a small sample of some benchmarks, the interval reaches the card's figure."""
+    """On a small sample of two benchmarks, the interval reaches the card's figure."""
     checks = load_recipe("default").evaluate
     few = {
         "unseen vendor": checks["unseen vendor"].model_copy(update={"count": 80, "swapped": 2}),
         "easy-vqa": checks["easy-vqa"].model_copy(update={"count": 100, "swapped": 2}),
-        "clips": checks["clips"].model_copy(update={"count": 40, "swapped": 2}),
-        "people never met": checks["people never met"].model_copy(update={"count": 60, "swapped": 2}),
     }
     answers, _ = ask_all(Run(*isthmus.load_with_processor("default")), few)
     for row in table(answers, overall=["easy-vqa"]):
