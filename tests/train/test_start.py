@@ -66,3 +66,10 @@ def test_other_parts_and_connectors_are_refused(facts: dict[str, Any], first: Pa
     facts["start"] = "nowhere"
     with pytest.raises(UnknownName, match="no model 'nowhere'"):
         setup.composed(Recipe.model_validate(facts))
+
+
+def test_a_start_that_is_not_there_takes_no_folder(facts: dict[str, Any], tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(facts | {"start": "nowhere"})
+    with pytest.raises(UnknownName, match="no model 'nowhere'"):
+        run.train(recipe, tmp_path / "out", console=QUIET)
+    assert not (tmp_path / "out").exists(), "or a second try, with the name put right, would be refused"
