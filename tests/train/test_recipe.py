@@ -9,7 +9,7 @@ import pytest
 
 from isthmus import connectors
 from isthmus.errors import BadRecipe
-from isthmus.train.recipe import Lora, Recipe, find_recipe, load_recipe, shipped
+from isthmus.train.recipe import Check, Lora, Mix, Recipe, find_recipe, leaks, load_recipe, shipped
 
 Write = Callable[..., Path]
 EMOJI = """name: e
@@ -255,6 +255,20 @@ def test_changes(written: Write) -> None:
     assert recipe.stages[2].train["llm"] == Lora(lora=3, lr=1e-2)
     assert recipe.stages[1].train["llm"] == Lora(lora=2, lr=1e-2)
     assert recipe.seed == 9
+
+
+@pytest.mark.parametrize(("name", "split"), [("moving-emoji", "concepts"), ("emoji-events", "pairs")])
+@pytest.mark.parametrize(("trained", "asked"), [(4, 1), (1, 2)])
+def test_drawings_of_other_packages_cannot_be_called_unseen(name: str, split: str, trained: int, asked: int) -> None:
+    """What one package holds out is trained on, in part, where all four are drawn from."""
+    plan = load_recipe("demo")
+    mix = {"told-clips": Mix(count=4, options={"packages": trained})}
+    stage = plan.stages[-1].model_copy(update={"data": mix})
+    check = Check(data=name, split=split, count=4, options={"packages": asked})
+    (found,) = leaks([stage], {"unseen": check})
+    assert found[0] == ("evaluate", "unseen", "options", "packages")
+    assert f"of packages: {asked} other things are held out" in found[1]
+    assert not list(leaks([stage], {"unseen": check.model_copy(update={"options": {"packages": trained}})}))
 
 
 def test_a_change_does_not_leak_through_an_alias() -> None:

@@ -358,6 +358,8 @@ def leaks(stages: Sequence[Stage], checks: Mapping[str, Check]) -> Iterator[tupl
             for name, mix in stage.data.items():
                 if (other := sources.option(name, mix.options, key)) not in (None, unseen):
                     what = f"{unseen} is to be unseen, but stage {stage.name} trains on it: its {name} hold out {other}"
+                    if not isinstance(unseen, str):  # how much is drawn from, and not the name of what is held out
+                        what = f"of {key}: {unseen} other things are held out than of {name}'s {other} in {stage.name}"
                     yield ("evaluate", title, "options", key), what
 
 
