@@ -49,7 +49,7 @@ def test_shipped_recipes_are_good(name: str) -> None:
             "connector: mlp, tokns: 4",
             4,
             "image.tokns: no key 'tokns'. Did you mean 'tokens'? Known: encoder, connector, part, size,"
-            " frames, tiles, join, channels, rate, tokens, hidden",
+            " frames, tiles, join, channels, new, rate, tokens, hidden",
         ),
         ("connector: mlp", "connector: mlp, tokens: 0", 4, "image.tokens: Input should be greater than 0, not 0"),
         ("connector: mlp", "connector: mlp, hidden: 0", 4, "image.hidden: Input should be greater than 0, not 0"),
@@ -205,7 +205,7 @@ def test_a_new_connectors_options_need_no_edit(tmp_path: Path, monkeypatch: pyte
         (
             ", querys: 8",
             "no key 'querys'. Did you mean 'queries'? Known: encoder, connector, part, size, frames,"
-            " tiles, join, channels, rate, queries, heads",
+            " tiles, join, channels, new, rate, queries, heads",
         ),
         (", queries: 8, tokens: 4", "no key 'tokens'"),
         (", queries: 8, heads: many", "image.heads: Input should be a valid integer"),
