@@ -172,7 +172,7 @@ def test_control_tokens_that_are_read_are_characters(llm: Any, folder: Path) -> 
 
 def test_what_nobody_takes(built: Built, folder: Path) -> None:
     chat = Chat(*built, experts=["ocr"])
-    with pytest.raises(BadData, match="this model takes image, not audio"):
+    with pytest.raises(BadData, match="this model takes image, not audio; ocr takes image, video$"):
         chat.show(Audio(folder / "speech.wav"))
     assert not chat.told
     with pytest.raises(UnknownName, match="no expert 'sight'"):
@@ -199,6 +199,11 @@ def test_what_is_left_out_is_said(built: Built, folder: Path, monkeypatch: pytes
     chat.show(Video(folder / "clip.mp4"))
     assert [one.text for one in chat.told] == [STEERS]
     assert chat.note.startswith("2 of 3 lines that experts told were left out: at most 1 lines")
+    chat.show(folder / "page.png")
+    assert chat.note.startswith("3 of 4 lines"), "those of the media before count on"
+    chat.forget()
+    chat.show(folder / "page.png")
+    assert chat.note == ""
 
 
 def test_a_conversation_shows_what_is_told(
