@@ -25,6 +25,7 @@ from isthmus.errors import BadData, BadMedia, UnknownName
 from isthmus.experts import Told
 from isthmus.experts._told import before
 from isthmus.media import load
+from isthmus.media.forms import Sound
 
 pytestmark = pytest.mark.slow
 LLM = "smollm2-135m-instruct"
@@ -110,6 +111,16 @@ def test_from_python(folder: Path, built: Built) -> None:
         f"caption: {' '.join(see(page).split())}",
         f"text: {STEERS}",
     ]
+
+
+def test_text_is_read_in_a_film_with_more_sound_than_is_decoded(tmp_path: Path) -> None:
+    still, hiss = np.full((32, 32, 3), 200, np.uint8), np.zeros(610 * told_media.RATE, np.float32)
+    (tmp_path / "long.mp4").write_bytes(told_media.film([(still, 610)], Sound(hiss, told_media.RATE)))
+    found = isthmus.describe(tmp_path / "long.mp4", ["ocr"])
+    assert found.sound
+    assert found.told == []
+    with pytest.raises(BadMedia, match=r"610 seconds of sound; at most 600"):
+        isthmus.describe(tmp_path / "long.mp4", ["speech"])
 
 
 def test_what_cannot_be_described(folder: Path, tmp_path: Path) -> None:
