@@ -271,6 +271,24 @@ def test_drawings_of_other_packages_cannot_be_called_unseen(name: str, split: st
     assert not list(leaks([stage], {"unseen": check.model_copy(update={"options": {"packages": trained}})}))
 
 
+def test_what_a_start_was_trained_on_cannot_be_called_unseen(tmp_path: Path) -> None:
+    (folder := tmp_path / "first").mkdir()
+    (path := tmp_path / "e.yaml").write_text(EMOJI.replace("concepts: 9", "unseen: google"))
+    first = load_recipe(path, ["evaluate={}"])
+    again = {"start": str(folder / "model")}  # of a run that goes round in a circle no end is looked for
+    (folder / "recipe.json").write_text(first.model_copy(update=again).model_dump_json())
+    path.write_text(EMOJI)
+    load_recipe(path)
+    with pytest.raises(BadRecipe, match="openmoji is to be unseen, but stage one trains on it"):
+        load_recipe(path, [f"start={folder / 'model'}"])
+    google = "evaluate.held out.options={unseen: google}"
+    with pytest.raises(BadRecipe, match="google is to be unseen, but stage"):
+        load_recipe(path, ["start=default", google, "stages.0.data={easy-vqa: {count: 8}}"])
+    (folder / "recipe.json").write_text("{}")
+    with pytest.raises(BadRecipe, match="cannot be read as a recipe"):
+        load_recipe(path, [f"start={folder / 'model'}"])
+
+
 def test_a_change_does_not_leak_through_an_alias() -> None:
     recipe = load_recipe("demo", ["stages.instruct.data.easy-vqa.count=5"])
     assert [stage.data["easy-vqa"].count == 5 for stage in recipe.stages] == [False, False, True]
