@@ -183,7 +183,7 @@ def test_control_tokens_that_are_read_are_characters(llm: Any, folder: Path) -> 
 
 def test_what_nobody_takes(built: Built, folder: Path) -> None:
     chat = Chat(*built, experts=["ocr"])
-    with pytest.raises(BadData, match="this model takes image, not audio; ocr takes image, video$"):
+    with pytest.raises(BadData, match=r"this model takes image, not audio; ocr takes image, video$"):
         chat.show(Audio(folder / "speech.wav"))
     assert not chat.told
     with pytest.raises(UnknownName, match="no expert 'sight'"):

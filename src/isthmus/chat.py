@@ -78,8 +78,8 @@ class Chat:
         takes = medium.kind in self.processor.placeholders
         if not takes and not self._experts.about(medium.kind):
             known = ", ".join(self.processor.placeholders) or "no media"
-            told = "".join(f"; {name} takes {', '.join(one.KINDS)}" for name, one in self._experts.modules.items())
-            raise BadData(f"this model takes {known}, not {medium.kind}{told}")
+            theirs = "".join(f"; {name} takes {', '.join(one.KINDS)}" for name, one in self._experts.modules.items())
+            raise BadData(f"this model takes {known}, not {medium.kind}{theirs}")
         shown, room = self._prepared(medium) if takes else (None, self.room)
         told = self._experts(medium)
         if told:

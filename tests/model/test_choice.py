@@ -99,7 +99,7 @@ def test_a_whole_number_of_a_new_encoder_may_be_written_as_another_number() -> N
 def test_a_patch_is_shorter_than_the_window(how: dict[str, Any]) -> None:
     made = choose("series", {"encoder": "patchtst", "connector": "mlp", "part": "new"} | how).new
     assert made is not None
-    with pytest.raises(BadRecipe, match="a patch of .* steps is not shorter than the window of"):
+    with pytest.raises(BadRecipe, match=r"a patch of .* steps is not shorter than the window of"):
         made()
 
 

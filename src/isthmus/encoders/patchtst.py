@@ -49,8 +49,8 @@ def fresh(
     """A PatchTST with random weights for `size` steps of `channels` channels, by default in the sizes of the paper.
 
     Patches do not overlap, which halves the features, and the norm is that of layers, so that what a series gives does
-    not depend on the others of its batch. Raises `BadRecipe` for a `width` that `heads` do not divide, and a `patch` that
-    is not shorter than the window.
+    not depend on the others of its batch. Raises `BadRecipe` for a `width` that `heads` do not divide, or a `patch`
+    that is not shorter than the window.
     """
     if patch >= size:
         raise BadRecipe(f"patchtst: a patch of {patch} steps is not shorter than the window of {size}")

@@ -117,8 +117,8 @@ def begin(model: IsthmusModel, folder: str | Path) -> str:
     if "llm" in config.adapters and config.quantize != model.config.quantize:
         there, here = (form or "none" for form in (config.quantize, model.config.quantize))
         raise BadCheckpoint(
-            f"{folder}: its LLM's adapter was trained with quantize: {there}, this model has {here}. An adapter is right"
-            " for the weights that it was trained over: give both the same"
+            f"{folder}: its LLM's adapter was trained with quantize: {there}, this model has {here}. An adapter is"
+            " right for the weights that it was trained over: give both the same"
         )
     for where, facts in config.adapters.items():
         add_lora(model, where, **facts)
