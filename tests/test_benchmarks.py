@@ -12,7 +12,8 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 OURS_ALONE = {"communication", "growth", "split"}  # nobody beside whom to be measured
-RESULTS = sorted(path for path in (FOLDER / "results").glob("*.json") if path.stem not in OURS_ALONE)
+SCORES = {"experts", "speech"}  # how often a model is right, and no rates
+RESULTS = sorted(path for path in (FOLDER / "results").glob("*.json") if path.stem not in OURS_ALONE | SCORES)
 FIELDS = {"name", "ours", "peer", "peer_name", "ratio", "unit", "machine"}
 SMALL_IS_GOOD = ("loss", "MB", "MFLOP", "seconds")
 
@@ -44,6 +45,12 @@ def test_ratio_above_one_means_ours_is_better(path: Path) -> None:
         assert row["ratio"] == pytest.approx(better, abs=1e-3)
         assert "torch" in row["machine"]
         assert "/" not in row["machine"]
+
+
+def test_every_benchmark_is_of_a_known_form() -> None:
+    """One that writes rows of another form than these tests read would fail only once it has been run."""
+    others = {path.stem for path in FOLDER.glob("[!_]*.py")} - {path.stem for path in RESULTS}
+    assert others == OURS_ALONE | SCORES
 
 
 def test_the_plot_is_of_the_result(benchmark: Any) -> None:

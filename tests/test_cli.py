@@ -190,6 +190,7 @@ def test_bad_usage_exits_with_2(fails: Callable[..., str]) -> None:
     assert "No such option" in fails("chat", "--imgae", "a.png", "What?", code=2)
     assert "--json answers one question" in fails("chat", "--json", code=2)
     assert "takes a text alone" in fails("chat", "--continue", "Once", "What?", code=2)
+    assert "no experts" in fails("chat", "--continue", "Once", "--experts", "ocr", code=2)
     assert "give one of them" in fails("chat", "--llm", "gpt2", "--model", "default", "What?", code=2)
     assert "--frame is for --llm" in fails("chat", "--frame", "plain", "What?", code=2)
     assert "No such command" in fails("trian", code=2)

@@ -25,6 +25,7 @@ from isthmus.errors import BadData, BadMedia, UnknownName
 from isthmus.experts import Told
 from isthmus.experts._told import before
 from isthmus.media import load
+from isthmus.media.forms import Sound
 
 pytestmark = pytest.mark.slow
 LLM = "smollm2-135m-instruct"
@@ -112,6 +113,16 @@ def test_from_python(folder: Path, built: Built) -> None:
     ]
 
 
+def test_text_is_read_in_a_film_with_more_sound_than_is_decoded(tmp_path: Path) -> None:
+    still, hiss = np.full((32, 32, 3), 200, np.uint8), np.zeros(610 * told_media.RATE, np.float32)
+    (tmp_path / "long.mp4").write_bytes(told_media.film([(still, 610)], Sound(hiss, told_media.RATE)))
+    found = isthmus.describe(tmp_path / "long.mp4", ["ocr"])
+    assert found.sound
+    assert found.told == []
+    with pytest.raises(BadMedia, match=r"610 seconds of sound; at most 600"):
+        isthmus.describe(tmp_path / "long.mp4", ["speech"])
+
+
 def test_what_cannot_be_described(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"none of these experts takes points\. ocr: image, video"):
         isthmus.describe(Points(np.zeros((3, 3))), ["ocr"])
@@ -172,7 +183,7 @@ def test_control_tokens_that_are_read_are_characters(llm: Any, folder: Path) -> 
 
 def test_what_nobody_takes(built: Built, folder: Path) -> None:
     chat = Chat(*built, experts=["ocr"])
-    with pytest.raises(BadData, match="this model takes image, not audio"):
+    with pytest.raises(BadData, match=r"this model takes image, not audio; ocr takes image, video$"):
         chat.show(Audio(folder / "speech.wav"))
     assert not chat.told
     with pytest.raises(UnknownName, match="no expert 'sight'"):
@@ -199,6 +210,11 @@ def test_what_is_left_out_is_said(built: Built, folder: Path, monkeypatch: pytes
     chat.show(Video(folder / "clip.mp4"))
     assert [one.text for one in chat.told] == [STEERS]
     assert chat.note.startswith("2 of 3 lines that experts told were left out: at most 1 lines")
+    chat.show(folder / "page.png")
+    assert chat.note.startswith("3 of 4 lines"), "those of the media before count on"
+    chat.forget()
+    chat.show(folder / "page.png")
+    assert chat.note == ""
 
 
 def test_a_conversation_shows_what_is_told(

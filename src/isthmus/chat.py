@@ -62,6 +62,7 @@ class Chat:
         self.reuse = Reuse(self.model, self.processor)
         self._experts = Experts(self.experts, caption=captions(self.model, self.processor))
         self._told_of: list[str] = []
+        self._all_told: list[Told] = []  # with what is not read
 
     def show(self, medium: str | Path | Medium) -> list[Told]:
         """Put a medium before the next question (a path: a picture); answers what experts tell of it.
@@ -77,11 +78,13 @@ class Chat:
         takes = medium.kind in self.processor.placeholders
         if not takes and not self._experts.about(medium.kind):
             known = ", ".join(self.processor.placeholders) or "no media"
-            raise BadData(f"this model takes {known}, not {medium.kind}")
+            theirs = "".join(f"; {name} takes {', '.join(one.KINDS)}" for name, one in self._experts.modules.items())
+            raise BadData(f"this model takes {known}, not {medium.kind}{theirs}")
         shown, room = self._prepared(medium) if takes else (None, self.room)
         told = self._experts(medium)
         if told:
-            self.told, self.note = bounded([*self.told, *told])
+            self._all_told += told
+            self.told, self.note = bounded(self._all_told)
             self._told_of.append(name_of(medium) or f"a {NOUNS[medium.kind]}")
         if shown is not None:
             self.waiting.append(shown)
@@ -126,7 +129,7 @@ class Chat:
 
     def forget(self) -> None:
         """Nothing waits for the next question any more."""
-        self.waiting, self.told, self.note, self._told_of = [], [], "", []
+        self.waiting, self.told, self.note, self._told_of, self._all_told = [], [], "", [], []
 
     def go_on(
         self, text: str, show: Show | None = None, stop: threading.Event | None = None

@@ -150,8 +150,8 @@ def chat(
         request.load(dataclasses.replace(medium, frames=1, sound=False) if isinstance(medium, Video) else medium)
     if as_json and question is None and go_on is None:
         raise typer.BadParameter('--json answers one question: isthmus chat --image a.png --json "What is this?"')
-    if go_on is not None and (question is not None or media):
-        raise typer.BadParameter("--continue takes a text alone, no question and no media")
+    if go_on is not None and (question is not None or media or tellers):
+        raise typer.BadParameter("--continue takes a text alone, no question, no media and no experts")
     if llm and model:
         raise typer.BadParameter("--llm is an LLM alone and --model a composed model: give one of them")
     if frame and not llm:

@@ -22,7 +22,7 @@ from isthmus.evaluate.run import Shown, ask_all, nouns
 from isthmus.evaluate.scoring import Answer, Row, about, table
 from isthmus.media import picture
 from isthmus.registry import miss
-from isthmus.train.recipe import Check, Recipe, leaks, load_recipe
+from isthmus.train.recipe import Check, Recipe, all_stages, leaks, load_recipe
 from isthmus.train.run import train
 from isthmus.train.setup import Run
 from isthmus.types import Sample
@@ -150,7 +150,7 @@ def to_ask(model: str, recipe: str | None, benchmarks: str | None) -> tuple[dict
         model_folder(model)  # a model that does not exist is the better answer
         raise BadRecipe(f"{model}: no recipe.json beside it says what to ask. Name a recipe: --recipe demo")
     checks = chosen(asked.evaluate, benchmarks)
-    if own and (found := list(leaks(own.stages, checks))):
+    if own and (found := list(leaks(all_stages(own), checks))):
         raise BadRecipe("\n".join(f"{recipe} cannot judge {model}: {place[1]}: {what}" for place, what in found))
     return checks, asked.seed
 

@@ -17,7 +17,7 @@ from isthmus.data.folder import KIND_OF
 from isthmus.errors import BadData
 from isthmus.experts import PACKAGE, Caption, Experts, Told, resolve
 from isthmus.experts._frames import look
-from isthmus.media import load
+from isthmus.media import caps, load
 from isthmus.registry import names
 from isthmus.types import KINDS, Audio, Image, Medium, Video
 
@@ -144,6 +144,8 @@ def _facts(medium: Medium) -> dict[str, Any]:
     if isinstance(medium, Video):
         seen = look(medium)
         alone = dataclasses.replace(medium, frames=1, sampling="uniform", fps=None, sound=True)
+        if seen.seconds > caps.MAX_SECONDS:  # a part tells whether there is sound; experts for text hear none of it
+            alone = dataclasses.replace(alone, end=(medium.start or 0.0) + caps.MAX_SECONDS)
         sizes = {"seconds": round(seen.seconds, 3), "width": seen.width, "height": seen.height}
         return sizes | {"sound": load(alone).sound is not None}
     if isinstance(medium, Audio):

@@ -20,7 +20,7 @@ from isthmus.train.features import features
 from isthmus.train.objectives import next_token
 from isthmus.train.recipe import Check
 from isthmus.train.setup import Run
-from isthmus.types import Image, Sample, Turn
+from isthmus.types import Audio, Image, Sample, Turn
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 
@@ -165,3 +165,15 @@ def test_swapped_questions_see_the_picture_of_another_sample(run: Run, monkeypat
     few = [answer for answer in ask(run, "tiny", asked, None, seed=0, swapped=2) if answer.swapped]
     assert {answer.sample for answer in few} == {answer.swapped for answer in few}, "two that swap with each other"
     assert len(few) == 4
+
+
+def test_media_that_the_model_does_not_take_are_an_error_before_any_question(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [Sample("a", (Image(lambda: PIL.Image.new("RGB", (8, 8))),), (Turn("what ?", "red", "name"),))]
+    heard = [Sample("b", (Audio("not read.wav"),), (Turn("what ?", "red", "name"),))]
+    drawn = {"seen": first, "heard": heard}
+    monkeypatch.setattr("isthmus.evaluate.run.load_split", lambda data, *_: drawn[data])
+    monkeypatch.setattr("isthmus.evaluate.run.ask", lambda *_: pytest.fail("something was asked"))
+    with pytest.raises(BadRecipe, match="heard shows audio, and this model takes image"):
+        ask_all(run, {name: Check(data=name, split="test") for name in drawn})

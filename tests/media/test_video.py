@@ -144,6 +144,22 @@ def test_a_still_picture_is_a_video_of_one_frame() -> None:
     assert clip.frames.min() == 255, "transparent is white"
 
 
+@pytest.mark.parametrize("how", [{}, {"frames": 1}, {"sampling": "fps", "fps": 2.0}, {"sampling": "keyframes"}])
+def test_a_film_of_one_frame(how: dict[str, Any]) -> None:
+    with av.open(buffer := io.BytesIO(), "w", format="mp4") as file:
+        stream = file.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        frame = np.full((48, 64, 3), 90, np.uint8)
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    for source in (buffer.getvalue(), Clip(frame[None], np.zeros(1))):
+        clip = load(Video(source, **how))
+        assert clip.frames.shape == (1, 48, 64, 3)
+        assert clip.times.tolist() == [0]
+        with pytest.raises(BadMedia, match="no frames in the part"):
+            load(Video(source, start=0.5, **how))
+
+
 def test_clips_that_are_made() -> None:
     frames = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     made = Clip(frames, np.arange(10) / 10 + 5, Sound(np.ones(16_000, np.float32), 16_000))

@@ -88,6 +88,21 @@ def test_a_new_encoder_has_the_sizes_that_were_asked_for(name: str) -> None:
         bad()
 
 
+def test_a_whole_number_of_a_new_encoder_may_be_written_as_another_number() -> None:
+    asked = {"encoder": "patchtst", "connector": "mlp", "part": "new", "size": 64, "new": {"layers": 2.0}}
+    made = choose("series", asked).new
+    assert made is not None
+    assert made().config.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize("how", [{"size": 16}, {"size": 64, "new": {"patch": 64}}])
+def test_a_patch_is_shorter_than_the_window(how: dict[str, Any]) -> None:
+    made = choose("series", {"encoder": "patchtst", "connector": "mlp", "part": "new"} | how).new
+    assert made is not None
+    with pytest.raises(BadRecipe, match=r"a patch of .* steps is not shorter than the window of"):
+        made()
+
+
 @pytest.mark.parametrize("given", [{"llm": 3}, {"llm": Path("llm")}, {"llm": None}, {"frame": 3}])
 def test_names(given: dict[str, Any]) -> None:
     (key,) = given

@@ -9,7 +9,7 @@ import pytest
 
 from isthmus import connectors
 from isthmus.errors import BadRecipe
-from isthmus.train.recipe import Lora, Recipe, find_recipe, load_recipe, shipped
+from isthmus.train.recipe import Check, Lora, Mix, Recipe, find_recipe, leaks, load_recipe, shipped
 
 Write = Callable[..., Path]
 EMOJI = """name: e
@@ -49,7 +49,7 @@ def test_shipped_recipes_are_good(name: str) -> None:
             "connector: mlp, tokns: 4",
             4,
             "image.tokns: no key 'tokns'. Did you mean 'tokens'? Known: encoder, connector, part, size,"
-            " frames, tiles, join, channels, rate, tokens, hidden",
+            " frames, tiles, join, channels, new, rate, tokens, hidden",
         ),
         ("connector: mlp", "connector: mlp, tokens: 0", 4, "image.tokens: Input should be greater than 0, not 0"),
         ("connector: mlp", "connector: mlp, hidden: 0", 4, "image.hidden: Input should be greater than 0, not 0"),
@@ -205,7 +205,7 @@ def test_a_new_connectors_options_need_no_edit(tmp_path: Path, monkeypatch: pyte
         (
             ", querys: 8",
             "no key 'querys'. Did you mean 'queries'? Known: encoder, connector, part, size, frames,"
-            " tiles, join, channels, rate, queries, heads",
+            " tiles, join, channels, new, rate, queries, heads",
         ),
         (", queries: 8, tokens: 4", "no key 'tokens'"),
         (", queries: 8, heads: many", "image.heads: Input should be a valid integer"),
@@ -255,6 +255,38 @@ def test_changes(written: Write) -> None:
     assert recipe.stages[2].train["llm"] == Lora(lora=3, lr=1e-2)
     assert recipe.stages[1].train["llm"] == Lora(lora=2, lr=1e-2)
     assert recipe.seed == 9
+
+
+@pytest.mark.parametrize(("name", "split"), [("moving-emoji", "concepts"), ("emoji-events", "pairs")])
+@pytest.mark.parametrize(("trained", "asked"), [(4, 1), (1, 2)])
+def test_drawings_of_other_packages_cannot_be_called_unseen(name: str, split: str, trained: int, asked: int) -> None:
+    """What one package holds out is trained on, in part, where all four are drawn from."""
+    plan = load_recipe("demo")
+    mix = {"told-clips": Mix(count=4, options={"packages": trained})}
+    stage = plan.stages[-1].model_copy(update={"data": mix})
+    check = Check(data=name, split=split, count=4, options={"packages": asked})
+    (found,) = leaks([stage], {"unseen": check})
+    assert found[0] == ("evaluate", "unseen", "options", "packages")
+    assert f"of packages: {asked} other things are held out" in found[1]
+    assert not list(leaks([stage], {"unseen": check.model_copy(update={"options": {"packages": trained}})}))
+
+
+def test_what_a_start_was_trained_on_cannot_be_called_unseen(tmp_path: Path) -> None:
+    (folder := tmp_path / "first").mkdir()
+    (path := tmp_path / "e.yaml").write_text(EMOJI.replace("concepts: 9", "unseen: google"))
+    first = load_recipe(path, ["evaluate={}"])
+    again = {"start": str(folder / "model")}  # of a run that goes round in a circle no end is looked for
+    (folder / "recipe.json").write_text(first.model_copy(update=again).model_dump_json())
+    path.write_text(EMOJI)
+    load_recipe(path)
+    with pytest.raises(BadRecipe, match="openmoji is to be unseen, but stage one trains on it"):
+        load_recipe(path, [f"start={folder / 'model'}"])
+    google = "evaluate.held out.options={unseen: google}"
+    with pytest.raises(BadRecipe, match="google is to be unseen, but stage"):
+        load_recipe(path, ["start=default", google, "stages.0.data={easy-vqa: {count: 8}}"])
+    (folder / "recipe.json").write_text("{}")
+    with pytest.raises(BadRecipe, match="cannot be read as a recipe"):
+        load_recipe(path, [f"start={folder / 'model'}"])
 
 
 def test_a_change_does_not_leak_through_an_alias() -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_encoders import point_transformer
 
 from isthmus.errors import BadCheckpoint, UnknownName
-from isthmus.model import load
+from isthmus.model import begin, load
 from isthmus.train import run, setup
 from isthmus.train.recipe import Recipe
 
@@ -66,3 +66,18 @@ def test_other_parts_and_connectors_are_refused(facts: dict[str, Any], first: Pa
     facts["start"] = "nowhere"
     with pytest.raises(UnknownName, match="no model 'nowhere'"):
         setup.composed(Recipe.model_validate(facts))
+
+
+def test_a_start_that_is_not_there_takes_no_folder(facts: dict[str, Any], tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(facts | {"start": "nowhere"})
+    with pytest.raises(UnknownName, match="no model 'nowhere'"):
+        run.train(recipe, tmp_path / "out", console=QUIET)
+    assert not (tmp_path / "out").exists(), "or a second try, with the name put right, would be refused"
+
+
+def test_an_adapter_goes_on_over_the_weights_that_it_was_trained_over(facts: dict[str, Any], first: Path) -> None:
+    model = setup.composed(Recipe.model_validate(facts)).model
+    model.config.quantize = "nf4"
+    with pytest.raises(BadCheckpoint, match="was trained with quantize: none, this model has nf4"):
+        begin(model, first)
+    assert not model.config.adapters, "nothing is taken"

@@ -49,11 +49,13 @@ def fresh(
     """A PatchTST with random weights for `size` steps of `channels` channels, by default in the sizes of the paper.
 
     Patches do not overlap, which halves the features, and the norm is that of layers, so that what a series gives does
-    not depend on the others of its batch. Raises `BadRecipe` for a `width` that `heads` do not divide.
+    not depend on the others of its batch. Raises `BadRecipe` for a `width` that `heads` do not divide, or a `patch`
+    that is not shorter than the window.
     """
+    if patch >= size:
+        raise BadRecipe(f"patchtst: a patch of {patch} steps is not shorter than the window of {size}")
     if width % heads:
         raise BadRecipe(f"patchtst: a width of {width} cannot be shared by {heads} heads")
-    patch = min(patch, size)
     return PatchTSTModel(
         PatchTSTConfig(
             num_input_channels=channels, context_length=size, patch_length=patch, patch_stride=patch, d_model=width,

@@ -16,7 +16,7 @@ from isthmus.errors import BadRecipe
 from isthmus.evaluate.scoring import Answer
 from isthmus.model.reuse import shared
 from isthmus.train.features import features
-from isthmus.train.mixture import load_split
+from isthmus.train.mixture import kinds, load_split
 from isthmus.train.recipe import Check
 from isthmus.train.setup import Run
 from isthmus.types import IGNORE_INDEX, Sample, Turn, noun
@@ -28,11 +28,24 @@ Shown = dict[tuple[str, str], Sample]  # by benchmark and id: sets with differen
 
 
 def ask_all(run: Run, checks: dict[str, Check], seed: int = 0) -> tuple[list[Answer], Shown]:
-    """Every answer of every benchmark, and what it was shown, for the report's pictures."""
+    """Every answer of every benchmark, and what it was shown, for the report's pictures.
+
+    Raises `BadRecipe`, before anything is asked, for a benchmark of a kind of media that the model does not take.
+    """
     answers: list[Answer] = []
     shown: Shown = {}
+    drawn = {
+        name: load_split(check.data, check.split, check.count, check.options, seed + 1)
+        for name, check in checks.items()
+    }
+    takes = dict.fromkeys(run.processor.placeholders)
+    for name, samples in drawn.items():
+        if more := sorted(kinds(samples) - takes.keys()):
+            raise BadRecipe(
+                f"{name} shows {', '.join(more)}, and this model takes {', '.join(takes) or 'no media'}. Ask others"
+            )
     for name, check in checks.items():
-        samples = load_split(check.data, check.split, check.count, check.options, seed + 1)
+        samples = drawn[name]
         answers += ask(run, name, samples, check.kinds, seed, check.swapped)
         shown |= {(name, sample.id): sample for sample in samples}
     return answers, shown

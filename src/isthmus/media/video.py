@@ -100,6 +100,7 @@ def choose(times: Times, over: float, keys: npt.NDArray[np.bool_], how: Video) -
     if not len(times):
         raise BadMedia("0 frames: there is nothing to see")
     check_clock(times)
+    over = max(over, float(np.nextafter(times[-1], np.inf)))  # one frame alone is on for no time that is known
     first, last = caps.window(how.start, how.end)
     first, last = max(first, float(times[0])), min(last, over)
     inside = np.flatnonzero((times < last) & (np.append(times[1:], over) > first))  # on at some time in between

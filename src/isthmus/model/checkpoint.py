@@ -102,7 +102,7 @@ def begin(model: IsthmusModel, folder: str | Path) -> str:
     what was taken.
 
     Raises `BadCheckpoint` for a checkpoint that `load` would refuse, is a full one, or was made for other parts,
-    connectors or sizes than the model's.
+    connectors or sizes than the model's, or whose adapter was trained over an LLM held in other bits.
     """
     folder = Path(folder).expanduser()
     config = _config(folder)
@@ -114,6 +114,12 @@ def begin(model: IsthmusModel, folder: str | Path) -> str:
         for where, its in there.items():
             if not its.items() <= here.get(where, {}).items():  # an older one lacks options that came later
                 raise BadCheckpoint(f"{folder}: {where} of its {what} is {its}, of this model {here.get(where)}")
+    if "llm" in config.adapters and config.quantize != model.config.quantize:
+        there, here = (form or "none" for form in (config.quantize, model.config.quantize))
+        raise BadCheckpoint(
+            f"{folder}: its LLM's adapter was trained with quantize: {there}, this model has {here}. An adapter is"
+            " right for the weights that it was trained over: give both the same"
+        )
     for where, facts in config.adapters.items():
         add_lora(model, where, **facts)
     try:

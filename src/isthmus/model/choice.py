@@ -14,7 +14,7 @@ from isthmus.encoders._several import JOINS
 from isthmus.errors import BadRecipe
 from isthmus.media import caps
 from isthmus.model import encoding
-from isthmus.options import problems
+from isthmus.options import checked, problems
 from isthmus.registry import find, miss, names
 
 EXAMPLES = {
@@ -98,9 +98,10 @@ def _fresh(kind: str, name: str, sizes: Any) -> Callable[..., Any]:
     make = find("isthmus.encoders", name).fresh
     if not isinstance(sizes, Mapping):
         raise BadChoice(kind, NEW, f"{NEW}: {sizes!r}, a mapping of sizes is needed, such as {{layers: 6}}")
-    for key, what in problems(name, make, ("size", "channels"), dict(sizes)):
+    others = ("size", "channels")
+    for key, what in problems(name, make, others, dict(sizes)):
         raise BadChoice(kind, NEW, f"{NEW}: {key}: {what}")
-    return functools.partial(make, **sizes)
+    return functools.partial(make, **checked(make, others, dict(sizes)))
 
 
 def _asked(kind: str, how: Any) -> dict[str, Any]:

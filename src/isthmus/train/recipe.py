@@ -328,7 +328,7 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
             wrong = True
             yield ("evaluate", title, *(place or ("data",))), what
     if not wrong:
-        yield from leaks(recipe.stages, recipe.evaluate)
+        yield from leaks(all_stages(recipe), recipe.evaluate)
 
 
 def _misfits(kind: str, own: Bridge) -> Iterator[tuple[Place, str]]:
@@ -345,6 +345,24 @@ def _misfits(kind: str, own: Bridge) -> Iterator[tuple[Place, str]]:
             yield ("model", kind, error.key), error.what
 
 
+def all_stages(recipe: Recipe, known: frozenset[Path] = frozenset()) -> list[Stage]:
+    """The stages of a recipe after those of the model that it starts from, as far as the recipe beside that tells.
+
+    Raises `BadRecipe` for a recipe there that cannot be read.
+    """
+    if recipe.start is None:
+        return recipe.stages
+    beside = Path(recipe.start).expanduser().parent / "recipe.json"
+    path = (shipped()["default"] if recipe.start == "default" else beside).resolve()
+    if path in known or not path.is_file():
+        return recipe.stages
+    try:
+        before = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise BadRecipe(f"start: {path}, by which {recipe.start} was trained, cannot be read as a recipe") from error
+    return [*all_stages(before, known | {path}), *recipe.stages]
+
+
 def leaks(stages: Sequence[Stage], checks: Mapping[str, Check]) -> Iterator[tuple[Place, str]]:
     """Benchmarks that would ask about what a stage is trained on, as (place, what).
 
@@ -358,6 +376,8 @@ def leaks(stages: Sequence[Stage], checks: Mapping[str, Check]) -> Iterator[tupl
             for name, mix in stage.data.items():
                 if (other := sources.option(name, mix.options, key)) not in (None, unseen):
                     what = f"{unseen} is to be unseen, but stage {stage.name} trains on it: its {name} hold out {other}"
+                    if not isinstance(unseen, str):  # how much is drawn from, and not the name of what is held out
+                        what = f"of {key}: {unseen} other things are held out than of {name}'s {other} in {stage.name}"
                     yield ("evaluate", title, "options", key), what
 
 

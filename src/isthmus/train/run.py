@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from isthmus import model_folder
 from isthmus.data.sources import load_split
 from isthmus.errors import BadRecipe, Interrupted, IsthmusError
 from isthmus.model import save_trained
@@ -54,8 +55,11 @@ def train(
     Raises:
         Interrupted: after Ctrl-C, at whatever moment; what was done is kept.
         BadRecipe, BadData, BadMedia: for a recipe or data that cannot be used, before anything is trained.
+        UnknownName: for a model to start from that is not there, before anything is written.
         IsthmusError: as `loop.run_stage` does, and when the disk is full.
     """
+    if recipe.start is not None:
+        model_folder(recipe.start)  # a miss leaves no folder that a second try would find taken
     with world(shard) as all_of_them:
         console = console if all_of_them.first else Console(quiet=True)
         if all_of_them.first:

@@ -15,6 +15,7 @@ from isthmus.types import Sample, Turn, Video
 ABOUT = "two animated emoji, one after the other: which comes first, which comes last"
 SPLITS = ("train", "concepts", "pairs")
 PARTS = moving.PARTS
+HELD_OUT = {"concepts": "packages", "pairs": "packages"}  # of other packages, others are held out
 HOLD_OUT_EVERY = 8  # of the pairs of drawings
 CUTS = (6, 10)  # the second drawing comes after so many frames: the least and the most
 

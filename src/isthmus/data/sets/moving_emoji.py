@@ -11,6 +11,7 @@ from isthmus.types import Sample, Video
 ABOUT = "an animated emoji that moves over a coloured ground: what is it, which way does it move, background"
 SPLITS = ("train", "concepts", "layouts")
 PARTS = moving.PARTS
+HELD_OUT = {"concepts": "packages"}  # of other packages, other drawings are held out
 
 
 def load(split: str, count: int, seed: int = 0, packages: moving.Packages = 1) -> list[Sample]:
