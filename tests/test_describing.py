@@ -74,8 +74,8 @@ def test_a_video_from_end_to_end(folder: Path) -> None:
     assert abs(found["seconds"] - 5) < 0.2
     told = {what: [one for one in found["told"] if one["what"] == what] for what in ("speech", "text", "caption")}
     assert [(one["text"], one["start"], one["end"]) for one in told["text"]] == [
-        ("The telephone", 0, 2.5),
-        ("Thank you", 3, 4.5),
+        ("The telephone", 0, 3),
+        ("Thank you", 3, 5),
     ]
     assert "eaten our phone system" in " ".join(one["text"] for one in told["speech"])
     assert 0 <= told["speech"][0]["start"] < told["speech"][-1]["end"] <= 3.2
@@ -83,7 +83,7 @@ def test_a_video_from_end_to_end(folder: Path) -> None:
     shown = run(*given).splitlines()
     assert shown[0] == f"{folder / 'clip.mp4'}: video, {found['seconds']:.1f} s, 320 x 180 pixels, with sound"
     assert len(shown) >= 1 + len(found["told"])
-    assert "   3.0 - 4.5 s  text     Thank you" in shown
+    assert "   3.0 - 5.0 s  text     Thank you" in shown
 
 
 def test_a_picture_and_a_sound(folder: Path) -> None:
@@ -101,7 +101,7 @@ def test_from_python(folder: Path, built: Built) -> None:
     only = isthmus.describe(folder / "clip.mp4", experts=["ocr"])
     assert [one.text for one in only.told] == ["The telephone", "Thank you"]
     part = isthmus.describe(Video(folder / "clip.mp4", start=3.0), model=None)
-    assert [str(one) for one in part.told] == ["0.0-1.5 s text: Thank you"]
+    assert [str(one) for one in part.told] == ["0.0-2.0 s text: Thank you"]
     see = captions(*built)
     assert see is not None
     page = PIL.Image.open(folder / "page.png")
@@ -169,6 +169,21 @@ def test_soft_tokens_and_what_is_told_stand_together(folder: Path, built: Built)
     assert chat.said[2].text == "and now ?", "it is told once"
 
 
+def test_lines_of_several_media_keep_together_and_say_which(llm: Any, folder: Path) -> None:
+    chat = Chat(*llm, experts=["ocr"])
+    chat._experts.loaded["ocr"] = lambda medium: [Told("text", "b", 2.0, 3.0), Told("text", "a", 1.0, 3.0)]
+    page = Image(folder / "page.png")
+    chat.show(page)
+    assert [one.of for one in chat.told] == ["", ""], "one medium needs no name"
+    chat.show(page)
+    assert before("?", chat.told).splitlines() == [
+        "picture 1, 1.0-3.0 s text: a", "picture 1, 2.0-3.0 s text: b",
+        "picture 2, 1.0-3.0 s text: a", "picture 2, 2.0-3.0 s text: b", "?",
+    ]  # fmt: skip
+    chat.forget()
+    assert not chat.all_told
+
+
 def test_control_tokens_that_are_read_are_characters(llm: Any, folder: Path) -> None:
     _, processor = llm
     chat = Chat(*llm, experts=["ocr"])
@@ -225,5 +240,5 @@ def test_a_conversation_shows_what_is_told(
     converse(*built, [Image(folder / "page.png")], Console(width=200), ["ocr"])
     shown = capsys.readouterr().out.splitlines()
     assert f"text: {STEERS}" in shown
-    assert "0.0-2.5 s text: The telephone" in shown
+    assert "0.0-3.0 s text: The telephone" in shown
     assert any(line.endswith("clip.mp4 goes with your next question") for line in shown)

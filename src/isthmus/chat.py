@@ -10,6 +10,7 @@ import json
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ class Chat:
         self.reuse = Reuse(self.model, self.processor)
         self._experts = Experts(self.experts, caption=captions(self.model, self.processor))
         self._told_of: list[str] = []
-        self._all_told: list[Told] = []  # with what is not read
+        self.tellings: list[tuple[str, list[Told]]] = []  # of each medium, what it is called and all that is told
 
     def show(self, medium: str | Path | Medium) -> list[Told]:
         """Put a medium before the next question (a path: a picture); answers what experts tell of it.
@@ -83,8 +84,8 @@ class Chat:
         shown, room = self._prepared(medium) if takes else (None, self.room)
         told = self._experts(medium)
         if told:
-            self._all_told += told
-            self.told, self.note = bounded(self._all_told)
+            self.tellings.append((NOUNS[medium.kind], told))
+            self.told, self.note = bounded(self.all_told)
             self._told_of.append(name_of(medium) or f"a {NOUNS[medium.kind]}")
         if shown is not None:
             self.waiting.append(shown)
@@ -129,7 +130,19 @@ class Chat:
 
     def forget(self) -> None:
         """Nothing waits for the next question any more."""
-        self.waiting, self.told, self.note, self._told_of, self._all_told = [], [], "", [], []
+        self.waiting, self.told, self.note, self._told_of, self.tellings = [], [], "", [], []
+
+    @property
+    def all_told(self) -> list[Told]:
+        """All that experts tell of the media that wait, also what is too much to be read; of several, with its name."""
+        if len(self.tellings) < 2:
+            return [one for _, told in self.tellings for one in told]
+        every, seen, found = [noun for noun, _ in self.tellings], Counter[str](), []
+        for noun, told in self.tellings:
+            seen[noun] += 1
+            name = noun if every.count(noun) == 1 else f"{noun} {seen[noun]}"
+            found += [dataclasses.replace(one, of=name) for one in told]
+        return found
 
     def go_on(
         self, text: str, show: Show | None = None, stop: threading.Event | None = None
@@ -251,7 +264,9 @@ def once(
 ) -> None:
     """Answer one question and print it, or one JSON object: answer, tokens, seconds; with experts, told as well."""
     chat = Chat(model, processor, experts=experts)
-    told = [dataclasses.asdict(one) for medium in media for one in chat.show(medium)]
+    for medium in media:
+        chat.show(medium)
+    told = [one.to_dict() for one in chat.all_told]
     if note := chat.note if told or not experts else "experts told nothing":
         _note(Console(stderr=True), note)
     start = time.perf_counter()

@@ -115,8 +115,8 @@ def run(file: Path, as_json: bool, experts: Sequence[str] | None, model: str, co
     """Describe a file and print it: for people, or one JSON object."""
     found = describe(file, experts, model)
     if as_json:
-        facts = dataclasses.asdict(found)
-        facts["told"] = facts.pop("told")  # the long one last
+        facts = {key: value for key, value in vars(found).items() if key != "told"}
+        facts["told"] = [one.to_dict() for one in found.told]  # the long one last
         print(json.dumps(facts))
         return
     console.print(found.header, style="bold", markup=False, highlight=False, soft_wrap=True)

@@ -64,23 +64,23 @@ def test_a_line_is_told_once_with_its_times(expert: Ocr) -> None:
     second = np.asarray(told_media.page(((20, 20), "And thank you"), ((20, 120), "The telephone")))
     told = expert(Video(told_media.film([(first, 4), (second, 3)])))
     assert [one.text for one in told] == ["Chapter one", "The telephone", "And thank you"]
-    assert [(one.start, one.end) for one in told] == [(0, 3.5), (0, 6.5), (4, 6.5)]
+    assert [(one.start, one.end) for one in told] == [(0, 4), (0, 7), (4, 7)]
 
 
 def test_times_count_from_the_part_that_is_asked_for(expert: Ocr) -> None:
     pages = [np.asarray(told_media.page(((20, 70), text))) for text in ("Before", "Later on")]
     told = expert(Video(told_media.film([(pages[0], 3), (pages[1], 3)]), start=2.0, end=5.0))
-    assert [(one.text, one.start, one.end) for one in told] == [("Before", 0, 0.5), ("Later on", 1, 2.5)]
+    assert [(one.text, one.start, one.end) for one in told] == [("Before", 0, 1), ("Later on", 1, 3)]
 
 
 def test_a_clip_in_memory_and_an_animation(expert: Ocr) -> None:
     page = told_media.page(((20, 70), "Moving on"))
     clip = Clip(np.stack([np.asarray(page)] * 4), np.arange(4) / 2)
     told = expert(Video(clip))
-    assert [(one.text, one.start, one.end) for one in told] == [("Moving on", 0, 1.5)]
+    assert [(one.text, one.start, one.end) for one in told] == [("Moving on", 0, 2)]
     blank = PIL.Image.new("RGB", page.size)
     page.save(file := io.BytesIO(), "GIF", save_all=True, append_images=[blank], duration=1000)
-    assert [(one.text, one.start, one.end) for one in expert(Video(file.getvalue()))] == [("Moving on", 0, 0.5)]
+    assert [(one.text, one.start, one.end) for one in expert(Video(file.getvalue()))] == [("Moving on", 0, 1)]
 
 
 def test_frames_that_are_alike_are_read_once(expert: Ocr, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_all_of_a_video_as_text(emoji: list[npt.NDArray[np.uint8]]) -> None:
 
     told = load(caption)(film)
     assert [(one.text, one.start) for one in told if one.what == "caption"] == [("shot 1", 0), ("shot 2", 2)]
-    assert [(one.text, one.start, one.end) for one in told if one.what == "text"] == [("The telephone", 0, 1.5)]
+    assert [(one.text, one.start, one.end) for one in told if one.what == "text"] == [("The telephone", 0, 2)]
     (said,) = (one for one in told if one.what == "speech")
     assert "eaten our phone system" in said.text
     assert [one.start for one in told] == sorted(one.start or 0 for one in told)

@@ -11,8 +11,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 from tiny_encoders import point_transformer
 
-from isthmus.errors import BadCheckpoint, UnknownName
-from isthmus.model import begin, load
+from isthmus.errors import BadCheckpoint, BadRecipe, UnknownName
+from isthmus.model import begin, load, save_trained
 from isthmus.train import run, setup
 from isthmus.train.recipe import Recipe
 
@@ -81,3 +81,15 @@ def test_an_adapter_goes_on_over_the_weights_that_it_was_trained_over(facts: dic
     with pytest.raises(BadCheckpoint, match="was trained with quantize: none, this model has nf4"):
         begin(model, first)
     assert not model.config.adapters, "nothing is taken"
+
+
+def test_a_new_encoder_is_new_once(facts: dict[str, Any], first: Path, tmp_path: Path) -> None:
+    """A start that has it may leave it as it is; one that has not, cannot."""
+    points = {"encoder": "point-transformer", "part": "new", "connector": "mlp", "size": 64}
+    facts["model"]["points"] = points | {"new": {"layers": 1, "width": 24, "heads": 2, "groups": 4, "group_size": 4}}
+    facts["stages"] = facts["stages"][:1]
+    with pytest.raises(BadRecipe, match=r"model.points.part: a new encoder has learned nothing, neither in .*first"):
+        setup.composed(Recipe.model_validate(facts | {"start": str(first)}))
+    has = Recipe.model_validate(facts | {"start": str(tmp_path / "has")})
+    save_trained(setup.composed(has.model_copy(update={"start": None})).model, tmp_path / "has")
+    setup.composed(has)

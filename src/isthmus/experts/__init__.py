@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -92,7 +93,7 @@ def bounded(told: Sequence[Told], lines: int = LINES, characters: int = CHARACTE
     room = characters
     for one in told[:lines]:
         text = one.text if len(one.text) <= LONGEST else one.text[: LONGEST - 4] + " ..."
-        cut = Told(one.what, text, one.start, one.end)
+        cut = replace(one, text=text)
         room -= len(str(cut)) + 1
         if room < 0:
             break

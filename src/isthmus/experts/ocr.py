@@ -94,27 +94,35 @@ class Ocr:
         return reading_order(line for line in lines if line.text and line.confidence >= self.confidence)
 
     def _over_time(self, video: Video) -> list[Told]:
-        """A line that consecutive frames show is told once, as it was read with most confidence."""
+        """A line that consecutive frames show is told once, as it was read with most confidence.
+
+        It is there until the frame that does not show it; of the last frame, as long as that of the one before.
+        """
         done: list[tuple[Line, float, float]] = []
-        shown: list[tuple[Line, float, float]] = []
+        shown: list[tuple[Line, float]] = []  # since when
         before: Any = None
         lines: list[Line] = []
+        times = [0.0]
         for time, frame in _frames.walk(video, RATE, FRAMES):
+            times.append(time)
             cells = _cells(frame)
             if before is None or np.abs(cells - before).max() >= SAME:
                 lines, before = self.lines(frame), cells
-            still: list[tuple[Line, float, float]] = []
+            still: list[tuple[Line, float]] = []
             for line in lines:
                 old = next((one for one in shown if alike(one[0], line)), None)
                 if old is None:
-                    still.append((line, time, time))
+                    still.append((line, time))
                     continue
                 shown.remove(old)
                 better = line if line.confidence > old[0].confidence else old[0]
-                still.append((replace(better, box=line.box), old[1], time))
-            done += shown  # what is not there any more
+                still.append((replace(better, box=line.box), old[1]))
+            done += [(line, since, time) for line, since in shown]  # what is not there any more
             shown = still
-        spans = sorted(done + shown, key=lambda one: one[1])  # lines that begin together stay in reading order
+        end = 2 * times[-1] - times[-2] if len(times) > 2 else times[-1] + 1 / RATE
+        spans = sorted(
+            done + [(line, since, end) for line, since in shown], key=lambda one: one[1]
+        )  # keeps their order
         return [Told("text", line.text, first, last) for line, first, last in spans]
 
 

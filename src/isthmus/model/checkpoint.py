@@ -95,11 +95,11 @@ def load(folder: str | Path, merge: bool = True, quantize: bool = True) -> tuple
     return model, processor
 
 
-def begin(model: IsthmusModel, folder: str | Path) -> str:
+def begin(model: IsthmusModel, folder: str | Path) -> tuple[str, set[str]]:
     """Give a composed model what a light checkpoint holds: connectors, adapters, parts whose weights changed.
 
-    The model may take kinds of media that the checkpoint does not, not the other way round. Returned is the digest of
-    what was taken.
+    The model may take kinds of media that the checkpoint does not, not the other way round. Returned are the
+    digest of what was taken, and the kinds of media of whose encoders it has the weights.
 
     Raises `BadCheckpoint` for a checkpoint that `load` would refuse, is a full one, or was made for other parts,
     connectors or sizes than the model's, or whose adapter was trained over an LLM held in other bits.
@@ -131,7 +131,7 @@ def begin(model: IsthmusModel, folder: str | Path) -> str:
         raise BadCheckpoint(f"{folder} does not fit this model: {len(wrong)} tensors differ, such as {wrong[0]}")
     model.load_state_dict(trained, strict=False)
     model.config.trained = sorted({*model.config.trained, *config.trained})
-    return cache.sha256(folder / TRAINED)
+    return cache.sha256(folder / TRAINED), {name.split(".")[1] for name in trained if name.startswith("encoders.")}
 
 
 def trained_tensors(model: IsthmusModel) -> dict[str, Tensor]:

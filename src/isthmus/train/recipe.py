@@ -224,6 +224,11 @@ class Recipe(Strict):
     evaluate: dict[str, Check] = Field(default_factory=dict)
     log: list[str] = Field(default_factory=list)
 
+    @property
+    def encoders_trained(self) -> set[str]:
+        """The kinds of media whose encoder some stage trains."""
+        return {kind for kind in KINDS for stage in self.stages if f"{kind}.encoder" in stage.train}
+
 
 def find_recipe(name: str) -> Path:
     """The file of a recipe: a path, or the name of one that comes with Isthmus (`demo`)."""
@@ -283,7 +288,7 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
     for kind, own in recipe.model.senses.items():
         if misfits := list(_misfits(kind, own)):
             yield from misfits
-        elif own.part == "new" and not any(f"{kind}.encoder" in stage.train for stage in recipe.stages):
+        elif own.part == "new" and recipe.start is None and kind not in recipe.encoders_trained:
             what = f"a new encoder has learned nothing, and no stage trains it. Add {kind}.encoder to a stage's train"
             yield ("model", kind, "part"), what
     for number, name in enumerate(recipe.log):

@@ -40,7 +40,12 @@ def composed(recipe: Recipe) -> Run:
     model, processor = compose(**how, seed=recipe.seed)
     parts = [facts["sha256"] for _, facts in sorted(model.config.parts.items())]
     if recipe.start is not None:
-        parts.append(begin(model, model_folder(recipe.start)))
+        digest, known = begin(model, model_folder(recipe.start))
+        parts.append(digest)
+        for kind, its in own.senses.items():
+            if its.part == "new" and kind not in known | recipe.encoders_trained:
+                what = f"a new encoder has learned nothing, neither in {recipe.start} nor in a stage"
+                raise BadRecipe(f"model.{kind}.part: {what}. Add {kind}.encoder to a stage's train")
     return Run(model, processor, parts=tuple(parts))
 
 
