@@ -356,7 +356,7 @@ def test_check_prints_everything_and_trains_nothing(recipe: Recipe, tmp_path: Pa
         "10 samples",
         "<image>x4",
         "12 placeholders = 12 soft tokens (3 images x 4, D=64)",
-        "image.connector: 4,",
+        "image.connector: 10,369 parameters",
         "llm: ",
         "of them supervised",
         "memory   about",
