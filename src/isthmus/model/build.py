@@ -161,6 +161,8 @@ def joined(config: IsthmusConfig, llm: Any, encoders: Mapping[str, Any]) -> Isth
     for kind, encoder in encoders.items():
         model.encoders[kind], model.connectors[kind] = encoder, connector(config, kind, llm)
         model.connectors[kind].join(llm, model.sight, kind)  # type: ignore[operator]
+    if config.beside:
+        model.put_beside(**config.beside)
     return model
 
 

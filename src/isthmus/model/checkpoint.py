@@ -58,6 +58,7 @@ def save_trained(model: IsthmusModel, folder: str | Path, dtype: torch.dtype = t
 def save_full(model: IsthmusModel, processor: IsthmusProcessor, folder: str | Path) -> None:
     """Write an ordinary transformers folder, adapters merged, that the Auto classes load after `import isthmus.model`.
 
+    What works for some kinds of media alone (`model.beside`) cannot be merged, and has keys of its own.
     A model with adapters is copied for the merge. Raises `IsthmusError` as `save_trained` does, or for a quantised LLM.
     """
     quantized.refuse(model.config, "a full checkpoint")
@@ -73,7 +74,8 @@ def load(folder: str | Path, merge: bool = True, quantize: bool = True) -> tuple
 
     Args:
         folder: what `save_trained`, `save_full` or `save_pretrained` wrote.
-        merge: add the adapters to the weights; False keeps them, to train them further.
+        merge: add the adapters to the weights; False keeps them, to train them further. One that works for some kinds
+            of media alone stays beside the weights.
         quantize: hold the LLM as it was while it was trained; False takes its own weights in place of quantised ones,
             which needs no bitsandbytes and can be merged and exported, but is not quite what was trained.
 
@@ -114,7 +116,7 @@ def begin(model: IsthmusModel, folder: str | Path) -> tuple[str, set[str]]:
         for where, its in there.items():
             if not its.items() <= here.get(where, {}).items():  # an older one lacks options that came later
                 raise BadCheckpoint(f"{folder}: {where} of its {what} is {its}, of this model {here.get(where)}")
-    if "llm" in config.adapters and config.quantize != model.config.quantize:
+    if ("llm" in config.adapters or config.beside) and config.quantize != model.config.quantize:
         there, here = (form or "none" for form in (config.quantize, model.config.quantize))
         raise BadCheckpoint(
             f"{folder}: its LLM's adapter was trained with quantize: {there}, this model has {here}. An adapter is"
@@ -122,6 +124,8 @@ def begin(model: IsthmusModel, folder: str | Path) -> tuple[str, set[str]]:
         )
     for where, facts in config.adapters.items():
         add_lora(model, where, **facts)
+    if config.beside:
+        model.put_beside(**config.beside)
     try:
         trained = load_file(folder / TRAINED)
     except (SafetensorError, OSError) as error:
@@ -142,7 +146,7 @@ def trained_tensors(model: IsthmusModel) -> dict[str, Tensor]:
     return {
         name: tensor
         for name, tensor in model.state_dict().items()
-        if (name.startswith(("connectors.", *whole)) or ".lora_" in name) and name not in tied
+        if (name.startswith(("connectors.", "beside.", *whole)) or ".lora_" in name) and name not in tied
     }
 
 

@@ -5,6 +5,7 @@ A feature-level connector has layers inside the LLM as well; `connectors._sight`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from isthmus.connectors._sight import Pinned, Sight
 from isthmus.errors import MergeError
 from isthmus.model import encoding
+from isthmus.model.beside import BESIDE, Beside
 from isthmus.model.configuration import IsthmusConfig
 from isthmus.model.loss import supervised_loss
 from isthmus.model.merge import merge
@@ -45,7 +47,16 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             self.encoders[kind] = encoder(config, kind)
             self.connectors[kind] = connector(config, kind, self.llm)
             self.connectors[kind].join(self.llm, self.sight, kind)  # type: ignore[operator]
+        self.beside: Beside | None = None
+        if config.beside:
+            self.put_beside(**config.beside)
         self.post_init()
+
+    def put_beside(self, r: int, alpha: float, kinds: Sequence[str]) -> None:
+        """Give it an adapter that works from the first medium of these kinds on (`model.beside`), in place of any."""
+        self.beside = Beside(self.llm, r, alpha, kinds)
+        self.beside.hang(self.llm, self.sight)
+        self.config.beside = {"r": r, "alpha": alpha, "kinds": list(kinds)}
 
     def _init_weights(self, module: nn.Module) -> None:
         """Parts initialise themselves; a new connector keeps torch's own initialisation."""
@@ -151,6 +162,8 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             return self.llm(encoder_outputs=encoder_outputs, attention_mask=attention_mask, labels=labels, **kwargs)
         own = (input_ids, media, features, texts, valid)
         x, now = (inputs_embeds, {}) if inputs_embeds is not None else self.read(*own)  # type: ignore[arg-type]
+        if input_ids is not None and inputs_embeds is None:
+            now |= self.since(input_ids, attention_mask)
         if seen:
             past = 0 if past_key_values is None else past_key_values.get_seq_length()
             each = {kind: whole.after(past, x.shape[1]) for kind, whole in seen.items()}
@@ -172,7 +185,7 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     ) -> Tensor:
         """What a decoder-only LLM's head would see at every position [B, T, D]; arguments as for `forward`."""
         x, now = self.read(input_ids, features=features, texts=texts, valid=valid)
-        with self.sight.show(now):
+        with self.sight.show(now | self.since(input_ids, attention_mask)):
             decoded = self.llm.get_decoder()(
                 inputs_embeds=x, attention_mask=_scores(attention_mask, x), position_ids=position_ids, use_cache=False
             )
@@ -262,6 +275,14 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         if int(slots.sum()) != int(lengths.sum()) or int(until[-1]) != count:
             raise MergeError(f"{kind}: {int(slots.sum())} slots in the text, {int(lengths.sum())} of {count} media")
         return until.diff(prepend=until.new_zeros(1)).tolist()
+
+    def since(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> dict[str, Any]:
+        """What layers in the LLM see of where the adapter beside it works, if there is one; see `Beside.since`."""
+        if self.beside is None:
+            return {}
+        slots = input_ids.new_tensor([self.config.placeholders[kind] for kind in self.beside.kinds])
+        found = self.beside.since(input_ids, slots, attention_mask)
+        return {} if found is None else {BESIDE: found}
 
     def _slots(self, input_ids: Tensor) -> Tensor:
         return torch.isin(input_ids, input_ids.new_tensor(list(self.config.placeholders.values())))

@@ -26,6 +26,8 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
         parts: "llm" or "<kind>.encoder" -> {"name", "sha256"}: where the weights come from, so that a checkpoint
             can leave them out; "sha256" is what `build.fingerprint` gives. Of several encoders, "<kind>.encoder.0", ...
         adapters: the same keys -> {"r", "alpha"} of the LoRA adapter that is in the part.
+        beside: {"r", "alpha", "kinds"} of an adapter that works from the first medium of these kinds on
+            (`model.beside`); None: there is none.
         trained: the same keys, for parts whose own weights are no longer those of `parts`.
         quantize: the form in which the LLM's weights are held (`model.quantize`), and an adapter of it was trained;
             None: as they are.
@@ -53,6 +55,7 @@ class IsthmusConfig(PreTrainedConfig):  # type: ignore[misc]
     placeholders: dict[str, int] = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
     adapters: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, Any] | None = None
     trained: list[str] = field(default_factory=list)
     quantize: str | None = None
     frame: dict[str, Any] | str | None = None

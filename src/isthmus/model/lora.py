@@ -42,6 +42,7 @@ def add_lora(model: IsthmusModel, where: str, r: int, alpha: float) -> None:
         config._register_custom_module({nn.Linear: _fused()})
     inject_adapter_in_model(config, module)
     model.config.adapters = model.config.adapters | {where: {"r": r, "alpha": alpha}}
+    _hang(model)
 
 
 def merge_lora(model: IsthmusModel) -> None:
@@ -65,6 +66,13 @@ def merge_lora(model: IsthmusModel) -> None:
         del module.peft_config  # PEFT's note that an adapter is there
     model.config.trained = sorted({*model.config.trained, *merged})
     model.config.adapters = stays
+    _hang(model)
+
+
+def _hang(model: IsthmusModel) -> None:
+    """What works beside the LLM's layers works beside those that stand there now."""
+    if model.beside is not None:
+        model.beside.hang(model.llm, model.sight)
 
 
 class Adapted(torch.autograd.Function):
@@ -79,10 +87,11 @@ class Adapted(torch.autograd.Function):
         """x [..., D_in], W [D_out, D_in], b [D_out], A [R, D_in], B [D_out, R]; y [..., D_out]."""
         x_ND = x.reshape(-1, x.shape[-1])
         h_NR = x_ND @ A.T
-        y_ND = nn.functional.linear(x_ND, W, b).addmm_(h_NR, B.T, alpha=scale)
+        y = nn.functional.linear(x, W, b)
+        y.view(-1, W.shape[0]).addmm_(h_NR, B.T, alpha=scale)
         ctx.save_for_backward(x_ND, h_NR, W, A, B)
         ctx.scale = scale
-        return y_ND.view(*x.shape[:-1], W.shape[0])
+        return y  # and no view of it: `beside` adds to it in place
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -94,7 +103,9 @@ class Adapted(torch.autograd.Function):
         gx = None
         if ctx.needs_input_grad[0]:
             gx = (g_ND @ W).addmm_(gh_NR, A).view(*grad.shape[:-1], W.shape[1])
-        return gx, None, None, gh_NR.T @ x_ND, (g_ND.T @ h_NR).mul_(ctx.scale), None
+        gA = gh_NR.T @ x_ND if ctx.needs_input_grad[3] else None  # an adapter may be frozen while another one learns
+        gB = (g_ND.T @ h_NR).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
+        return gx, None, None, gA, gB, None
 
 
 def _fused() -> type[nn.Module]:

@@ -30,6 +30,10 @@ def describe(model: IsthmusModel) -> str:
         ]
     text = config.get_text_config()
     lines.append(_line(f"LLM        {text.model_type}", model.llm, _source(model, "llm")))
+    if model.beside is not None:
+        own = config.beside
+        works = f", LoRA r={own['r']} alpha={own['alpha']:g}, from the first of {', '.join(own['kinds'])} on"
+        lines.append(_line("beside it", model.beside, works))
     lines.append(f"  |  D={text.hidden_size}, V={text.vocab_size:,}")
     total, trainable = _count(model)
     return "\n".join([*lines, "text", "", f"{total:,} parameters, {trainable:,} trainable"])

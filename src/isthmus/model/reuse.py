@@ -184,7 +184,7 @@ class Reuse:
             x = merge(x, torch.cat([x.new_zeros(0, x.shape[-1]), *soft])[None], here[:, start:], kind)
             if not self._plain(kind) and (found := self._look(kind, own, made, here, x)) is not None:
                 seen[kind] = found
-        return x, seen
+        return x, seen | model.since(ids)
 
     def _plain(self, kind: str) -> bool:
         """Whether soft tokens are all that the LLM has of these media."""

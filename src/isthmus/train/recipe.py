@@ -125,11 +125,16 @@ class Parts(Strict):
 
 
 class Lora(Strict):
-    """A LoRA adapter (Hu et al., 2021, arXiv:2106.09685): its rank, its scale alpha / rank, its learning rate."""
+    """A LoRA adapter (Hu et al., 2021, arXiv:2106.09685): its rank, its scale alpha / rank, its learning rate.
+
+    With `kinds`, the LLM's works from the first medium of these kinds on, beside any other, which is not trained: what
+    the model says of other media and of text alone stays bit for bit what it was (`model.beside`).
+    """
 
     lora: int = Field(gt=0)
     lr: Positive
     scale: Positive = 2.0
+    kinds: list[str] | None = Field(default=None, min_length=1)
 
 
 How = Annotated[
@@ -315,6 +320,14 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Place, str]]:
                 yield (*here, "train", where), "a quantised LLM learns by an adapter: {lora: 16, lr: 1e-4}"
             elif where.endswith("connector") and isinstance(how, Lora):
                 yield (*here, "train", where), "a connector is trained whole: give its learning rate"
+            elif isinstance(how, Lora) and how.kinds is not None:
+                for kind in how.kinds:
+                    if kind not in recipe.model.senses:
+                        known = list(recipe.model.senses)
+                        yield (*here, "train", where, "kinds"), miss("kind of media in this model", kind, known)
+                if where != "llm":
+                    what = "an encoder sees one kind of media: leave `kinds` out, or give the LLM the adapter"
+                    yield (*here, "train", where, "kinds"), what
         given = [name for name, mix in stage.data.items() if mix.weight is not None]
         if given and stage.temperature is not None:
             yield (*here, "temperature"), "data sets have a weight or the stage a temperature, not both"

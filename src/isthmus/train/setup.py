@@ -63,12 +63,20 @@ def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
     """
     module = part(model, where)
     if isinstance(how, Lora):
-        wanted = {"r": how.lora, "alpha": how.lora * how.scale}
-        if where not in model.config.adapters:
-            add_lora(model, where, how.lora, how.lora * how.scale)
-        if (there := model.config.adapters[where]) != wanted:
+        wanted: dict[str, Any] = {"r": how.lora, "alpha": how.lora * how.scale}
+        if how.kinds is not None:
+            wanted["kinds"] = how.kinds
+            if model.config.beside is None:
+                model.put_beside(**wanted)
+            there = model.config.beside
+        else:
+            if where not in model.config.adapters:
+                add_lora(model, where, **wanted)
+            there = model.config.adapters[where]
+        if there != wanted:
             raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one size")
-        adapter = [weight for name, weight in module.named_parameters() if ".lora_" in name]
+        own = model.beside if how.kinds is not None else module
+        adapter = [weight for name, weight in own.named_parameters() if how.kinds is not None or ".lora_" in name]
         return {"name": where, "params": [weight.requires_grad_(True) for weight in adapter], "lr": how.lr}
     stored = module.state_dict().keys()
     buffers = [buffer for name, buffer in module.named_buffers() if name in stored]

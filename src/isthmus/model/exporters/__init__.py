@@ -30,6 +30,9 @@ def write(model: Any, processor: Any, to: str, out: str | Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise IsthmusError(f"{folder} holds something. Name a folder that is new or empty.")
     quantize.refuse(model.config, f"an export to {to}")
+    if model.config.beside:
+        kinds = ", ".join(model.config.beside["kinds"])
+        raise IsthmusError(f"{to} cannot hold an adapter that works for some media ({kinds}) and not for others")
     merge_lora(model := copy.deepcopy(model))
     try:
         with cache.scratch(folder.with_name(f".writing-{folder.name}")) as scratch:
