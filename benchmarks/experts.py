@@ -2,7 +2,7 @@
 
     python benchmarks/experts.py [--model default] [--count 60]      writes benchmarks/results/experts.json
 
-Real films are made (H.264 and AAC, 336 x 336): an animated emoji that moves in a way and lane that no training had,
+Real films are made (H.264 and AAC, 336 x 336): an animated emoji that moves in a place where none did in training,
 over a coloured ground, a word written below it, and a recorded sentence that no training heard. Of some nothing is
 said, of some nothing is written. Every question is asked of one model in three ways: with what `video-to-text` tells
 before it (speech by Whisper, on-screen text by RapidOCR, a caption by the model itself), with the film's soft tokens,

@@ -155,14 +155,16 @@ def check_hold_outs() -> None:
         assert not train & held
     layouts = {
         split: {
-            (s.media[0].source.way, s.media[0].source.lane) for s in sources.load_split("moving-emoji", split, 400, {})
+            (s.media[0].source.way, s.media[0].source.place) for s in sources.load_split("moving-emoji", split, 400, {})
         }
         for split in moving_emoji.SPLITS
     }
     assert layouts["train"] == layouts["concepts"] == set(moving.LAYOUTS) - set(moving.HELD_OUT_LAYOUTS)
     assert layouts["layouts"] == set(moving.HELD_OUT_LAYOUTS)
     assert {way for way, _ in layouts["train"]} == {way for way, _ in layouts["layouts"]} == set(moving.WAYS)
-    assert {lane for _, lane in layouts["train"]} == set(range(moving.LANES))
+    trained = {place for _, place in layouts["train"]}
+    assert layouts["train"] == {(way, place) for way in moving.WAYS for place in trained}, "a place tells no way"
+    assert {column for column, _ in trained} == {row for _, row in trained} == set(range(moving.GRID))
 
 
 @pytest.mark.usefixtures("invented")
@@ -208,9 +210,32 @@ def test_a_drawing_goes_where_it_is_said_to_go(way: str, tmp_path: Path) -> None
         along, across = (x, y) if way in ("left", "right") else (y, x)
         steps = np.diff(along)
         assert (steps > 0).all() if way in ("right", "down") else (steps < 0).all()
-        assert abs(along[-1] - along[0]) > moving.SIDE / 3 - 2
+        least, most = (moving.SIDE * share for share in moving.TRAVEL)
+        assert least - 2 < abs(along[-1] - along[0]) < most + 2
         assert len(set(across)) == 1
-        assert across[0] * moving.LANES // moving.SIDE == clip.lane
+
+
+def test_the_way_cannot_be_read_from_one_frame() -> None:
+    rng = random.Random(0)
+    what = moving.Animation("square", "1", Path("none"))
+
+    def clips(layouts: list[tuple[str, tuple[int, int]]], count: int) -> tuple[np.ndarray, np.ndarray]:
+        made = [moving.compose(rng, what, layouts) for _ in range(count)]
+        return np.array([list(moving.WAYS).index(clip.way) for clip in made]), np.array(
+            [(c.start, c.stop) for c in made]
+        )
+
+    def by_neighbours(known: np.ndarray, asked: np.ndarray) -> float:
+        """How often the way is that of most of 50 trained clips whose frame is the most alike."""
+        nearest = np.argsort(((asked[:, None] - known) ** 2).sum(2), 1)[:, :50]
+        return float(np.mean([np.bincount(trained[own]).argmax() for own in nearest] == held))
+
+    trained, ends = clips([one for one in moving.LAYOUTS if one not in moving.HELD_OUT_LAYOUTS], 3000)
+    held, held_ends = clips(list(moving.HELD_OUT_LAYOUTS), 500)
+    assert np.bincount(trained) == pytest.approx(750, abs=75)
+    assert by_neighbours(ends.mean(1), held_ends.mean(1)) == pytest.approx(0.25, abs=0.07), "the middle says nothing"
+    for end in (0, 1):
+        assert 0.4 < by_neighbours(ends[:, end], held_ends[:, end]) < 0.75, "an end says something, and nothing false"
 
 
 @pytest.mark.usefixtures("invented")

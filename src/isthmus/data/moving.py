@@ -1,7 +1,8 @@
 """Clips of one animated drawing that moves over a coloured ground, with questions whose answers are known.
 
-A clip's *layout* is the way the drawing goes and the lane that it keeps to: `HELD_OUT_LAYOUTS` are never drawn for
-training, though each way and each lane is. Where it starts and stops says nothing about the way it goes.
+A clip's *layout* is the way the drawing goes and the place about which it does: `HELD_OUT_LAYOUTS` are never drawn for
+training. In every place that is drawn it goes all ways, and it is there in the middle of the clip: that frame says
+nothing about the way, and the first or the last one, which do, mislead nobody who goes by them in a new place.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ Packages = Annotated[int, Field(ge=1, le=len(PACKAGES))]
 HOLD_OUT_EVERY = 8
 FRAMES, RATE = 16, 8.0  # of a clip, and in a second; the drawing goes through its animation once
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-LANES = 3
-LAYOUTS = tuple((way, lane) for way in WAYS for lane in range(LANES))
-HELD_OUT_LAYOUTS = (("left", 0), ("right", 2), ("up", 2), ("down", 0))
+TRAVEL = (1 / 4, 1 / 3)  # of the frame: the least and the most that it goes
+GRID = 3  # columns and rows of places
+LAYOUTS = tuple((way, (column, row)) for way in WAYS for column in range(GRID) for row in range(GRID))
+HELD_OUT_LAYOUTS = tuple((way, (place, place)) for way in WAYS for place in range(GRID))
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,14 @@ class Animation:
 
 @dataclass(frozen=True)
 class Moving:
-    """An animation, `side` pixels large, that goes from one place (its centre, in pixels) to another; call it to draw.
+    """An animation, `side` pixels large, whose centre goes from `start` to `stop`, in pixels; call it to draw.
 
-    `phase` is the frame of the animation that comes first.
+    `place` is the column and row about which it goes, `phase` the frame of the animation that comes first.
     """
 
     what: Animation
     way: str
-    lane: int
+    place: tuple[int, int]
     side: int
     start: tuple[float, float]
     stop: tuple[float, float]
@@ -109,20 +111,21 @@ def animations(packages: int = 1) -> tuple[list[Animation], list[Animation]]:
     return [found[name] for name in order if name not in held], [found[name] for name in order if name in held]
 
 
-def compose(rng: random.Random, what: Animation, layouts: Sequence[tuple[str, int]]) -> Moving:
-    """A clip of it in one of the `layouts`, wholly within the frame, that goes a third of the frame at least."""
-    way, lane = rng.choice(list(layouts))
+def compose(rng: random.Random, what: Animation, layouts: Sequence[tuple[str, tuple[int, int]]]) -> Moving:
+    """A clip of it in one of the `layouts`, wholly within the frame.
+
+    Places part the square in which the middle of its way may lie, whichever way it goes.
+    """
+    way, place = rng.choice(list(layouts))
     side = rng.randint(40, 52)
-    low, high = side / 2, SIDE - side / 2
-    across = min(high, max(low, (lane + rng.uniform(0.35, 0.65)) * SIDE / LANES))
-    near = rng.uniform(low, high - SIDE / 3)
-    far = rng.uniform(near + SIDE / 3, high)
-    x, y = WAYS[way]
-    start, stop = (near, far) if x + y > 0 else (far, near)
+    travel = rng.uniform(*TRAVEL) * SIDE
+    low, width = (side + travel) / 2, SIDE - side - travel
+    x, y = (low + width * (cell + rng.random()) / GRID for cell in place)
+    dx, dy = (travel / 2 * step for step in WAYS[way])
     background = rng.choice(list(COLOURS))
     r, g, b = (min(255, max(0, value + rng.randint(-14, 14))) for value in COLOURS[background])
-    places = ((start, across), (stop, across)) if x else ((across, start), (across, stop))
-    return Moving(what, way, lane, side, *places, rng.randrange(FRAMES), background, (r, g, b))
+    start, stop = (x - dx, y - dy), (x + dx, y + dy)
+    return Moving(what, way, place, side, start, stop, rng.randrange(FRAMES), background, (r, g, b))
 
 
 def questions(clip: Moving, rng: random.Random) -> list[Turn]:

@@ -54,7 +54,7 @@ class Titled:
 
 
 def load(split: str, count: int, seed: int = 0, packages: moving.Packages = 1) -> list[Sample]:
-    """`count` clips; `layouts` holds out ways and lanes as `moving-emoji` does, and lines as `asterisk-speech` does."""
+    """`count` clips; `layouts` holds out places as `moving-emoji` does, and lines as `asterisk-speech` does."""
     pool, _ = moving.animations(packages)
     layouts = [one for one in moving.LAYOUTS if (one in moving.HELD_OUT_LAYOUTS) == (split == "layouts")]
     lines = spoken(split == "layouts")
