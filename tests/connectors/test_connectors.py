@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 from typing import Any
 
@@ -146,6 +147,25 @@ def test_neighbours_are_shuffled_or_averaged(name: str) -> None:
     frames = connector((4, 2, 2), 1, 2, tokens=4).fewer(square)[0]
     assert frames.tolist() == [[4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3] for i in range(4)]  # frames stay apart
     assert connector((2, 4), 1, 2, tokens=2).fewer(square[:, :8])[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7]]
+
+
+@pytest.mark.parametrize("name", FEWER)
+def test_one_token_sees_a_square_in_several_frames(name: str) -> None:
+    clip = torch.arange(32.0).view(1, 32, 1)  # four frames of 2 x 4
+    connector = functools.partial(find("isthmus.connectors", name).Connector, (4, 2, 4), 1, 2, span=2)
+    tubes = [[0, 1, 4, 5, 8, 9, 12, 13], [2, 3, 6, 7, 10, 11, 14, 15]]
+    joined = connector(tokens=4).fewer
+    assert joined(clip)[0].tolist() == [*tubes, *([16 + place for place in tube] for tube in tubes)]
+    assert connector(tokens=4, pool="average").fewer(clip)[0].tolist() == [[6.5], [8.5], [22.5], [24.5]]
+    assert connector().fewer(clip)[0, :2].tolist() == [[0, 8], [1, 9]]
+    kept = joined.keep(torch.tensor([0, 8, 16, 24, 32]))  # of so many features, one frame fills tokens of its own
+    assert kept.sum(1).tolist() == [0, 2, 2, 4, 4]
+    with pytest.raises(BadRecipe, match=r"tokens: 8 does not divide 16 features\. Possible: 16, 4"):
+        connector(tokens=8)
+    with pytest.raises(BadRecipe, match=r"span: 3 does not divide 4 frames\. Possible: 1, 2, 4"):
+        connector(span=3)
+    with pytest.raises(BadRecipe, match=r"span: 2 does not divide 1 frames\. Possible: 1"):
+        make(name, span=2)
 
 
 def test_the_resampler_tells_frames_apart() -> None:

@@ -16,6 +16,6 @@ def options(name: str) -> dict[str, tuple[Any, Any]]:
     Raises `UnknownName` for a connector that does not exist.
 
     >>> list(options("mlp"))
-    ['tokens', 'hidden', 'pool', 'time']
+    ['tokens', 'hidden', 'pool', 'time', 'span']
     """
     return declared(find("isthmus.connectors", name).Connector.__init__, SIZES)

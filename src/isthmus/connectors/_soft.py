@@ -103,28 +103,43 @@ class Fewer(nn.Module):
     """Fewer tokens than features: each r x r square (over time: each r in a row) becomes one.
 
     `shuffle` puts the neighbours beside each other into one wide token, which loses nothing (Shi et al., 2016,
-    arXiv:1609.05158, reversed); `average` takes their mean, which keeps the width.
+    arXiv:1609.05158, reversed); `average` takes their mean, which keeps the width. Of a video, the same square in
+    `span` frames that follow each other is joined as well, so that one token sees what moves there (the tubelets of
+    ViViT: Arnab et al., 2021, arXiv:2103.15691, section 3.2); frames are not joined otherwise.
 
     >>> Fewer((4, 4), 4, "shuffle").widen, Fewer((4, 4), 4, "average").widen, Fewer((6,), 3, "shuffle").widen
     (4, 1, 2)
+    >>> Fewer((4, 8, 8), 32, "shuffle", span=2).widen  # 2 x 2 x 2
+    8
+
+    Raises:
+        BadRecipe: when `tokens` or `span` does not fit; it names what does.
     """
 
-    def __init__(self, grid: Grid, tokens: int | None, pool: Pool) -> None:
+    def __init__(self, grid: Grid, tokens: int | None, pool: Pool, span: int = 1) -> None:
         super().__init__()
         self.features = N = math.prod(grid)
-        self.still, self.plane = grid[:-2], grid[-2:]  # frames are never joined
-        ratios = [r for r in range(1, max(self.plane) + 1) if all(side % r == 0 for side in self.plane)]
-        fits = {N // r ** len(self.plane): r for r in ratios}
-        self.num_tokens = N if tokens is None else tokens
+        still, plane = grid[:-2], grid[-2:]
+        frames = math.prod(still)
+        if span < 1 or frames % span:
+            known = ", ".join(str(one) for one in range(1, frames + 1) if frames % one == 0)
+            raise BadRecipe(f"span: {span} does not divide {frames} frames. Possible: {known}")
+        ratios = [r for r in range(1, max(plane) + 1) if all(side % r == 0 for side in plane)]
+        fits = {N // span // r ** len(plane): r for r in ratios}
+        self.num_tokens = N // span if tokens is None else tokens
         if self.num_tokens not in fits:
             known = ", ".join(map(str, fits))
-            raise BadRecipe(f"tokens: {tokens} does not divide {N} features. Possible: {known}")
+            raise BadRecipe(f"tokens: {tokens} does not divide {N // span} features. Possible: {known}")
+        self.frames, self.plane, self.span = frames, plane, span
         self.ratio, self.average = fits[self.num_tokens], pool == "average"
-        self.widen = 1 if self.average else self.ratio ** len(self.plane)
+        self.widen = 1 if self.average else span * self.ratio ** len(plane)
 
     def keep(self, kept_B: Tensor) -> Tensor:
         """Which tokens hold something, [B, M], where the first `kept_B` features do."""
         places = torch.arange(self.num_tokens, device=kept_B.device)
+        if self.span > 1:  # one frame fills all tokens that it is joined into
+            together = self.features // self.frames * self.span
+            kept_B = (kept_B + together - 1) // together * together
         return places * (self.features // self.num_tokens) < kept_B.unsqueeze(1)
 
     def forward(self, x_BND: Tensor) -> Tensor:
@@ -134,13 +149,15 @@ class Fewer(nn.Module):
                 f"a medium with {x_BND.shape[1]} features, and this connector was made for {self.features}."
                 " Was it prepared in another size?"
             )
-        if self.ratio == 1:
+        if self.ratio == self.span == 1:
             return x_BND
         B, _, D = x_BND.shape
         r, plane = self.ratio, [part for side in self.plane for part in (side // self.ratio, self.ratio)]
-        x = x_BND.reshape(B * math.prod(self.still), *plane, D)
+        x = x_BND.reshape(B * self.frames, *plane, D)
         x = x.transpose(2, 3) if len(self.plane) == 2 else x  # the r x r neighbours side by side
-        x = x.reshape(B, self.num_tokens, r ** len(self.plane), D)
+        groups, square = self.frames // self.span, r ** len(self.plane)
+        x = x.reshape(B * groups, self.span, self.num_tokens // groups, square, D).transpose(1, 2)
+        x = x.reshape(B, self.num_tokens, self.span * square, D)
         return x.mean(2) if self.average else x.flatten(2)
 
 

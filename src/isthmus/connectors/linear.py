@@ -19,9 +19,10 @@ class Connector(SoftTokens):
         tokens: M; None keeps N.
         pool: how neighbours become one token (see `_soft.Fewer`).
         time: whether each frame of a video has a learned position in time.
+        span: how many frames of a video that follow each other are joined, square by square.
 
     Raises:
-        BadRecipe: when `tokens` does not fit (it names the numbers that do).
+        BadRecipe: when `tokens` or `span` does not fit (it names the numbers that do).
     """
 
     def __init__(
@@ -32,9 +33,10 @@ class Connector(SoftTokens):
         tokens: Count | None = None,
         pool: Pool = "shuffle",
         time: bool = False,
+        span: Count = 1,
     ) -> None:
         super().__init__(grid, width, llm_width, time)
-        self.fewer = Fewer(grid, tokens, pool)
+        self.fewer = Fewer(grid, tokens, pool, span)
         self.num_tokens = self.fewer.num_tokens
         self.linear = nn.Linear(width * self.fewer.widen, llm_width)
 

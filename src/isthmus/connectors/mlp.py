@@ -21,9 +21,10 @@ class Connector(SoftTokens):
         hidden: width of the hidden layer; None takes D_llm.
         pool: how neighbours become one token (see `_soft.Fewer`).
         time: whether each frame of a video has a learned position in time.
+        span: how many frames of a video that follow each other are joined, square by square.
 
     Raises:
-        BadRecipe: when `tokens` does not fit (it names the numbers that do), or `hidden` is no width.
+        BadRecipe: when `tokens` or `span` does not fit (it names the numbers that do), or `hidden` is no width.
     """
 
     def __init__(
@@ -35,12 +36,13 @@ class Connector(SoftTokens):
         hidden: Count | None = None,
         pool: Pool = "shuffle",
         time: bool = False,
+        span: Count = 1,
     ) -> None:
         super().__init__(grid, width, llm_width, time)
         hidden = llm_width if hidden is None else hidden
         if hidden < 1:
             raise BadRecipe(f"hidden: {hidden} is no width; at least 1 is needed")
-        self.fewer = Fewer(grid, tokens, pool)
+        self.fewer = Fewer(grid, tokens, pool, span)
         self.num_tokens = self.fewer.num_tokens
         self.linear_1 = nn.Linear(width * self.fewer.widen, hidden)
         self.linear_2 = nn.Linear(hidden, llm_width)
