@@ -175,6 +175,27 @@ def test_what_is_held_out_is_never_trained_on() -> None:
 
 
 @pytest.mark.usefixtures("invented")
+def test_views_of_furniture_are_turned_and_stretched_copies_of_what_is_trained_on() -> None:
+    plain, some = drawn("furniture", "train"), drawn("furniture", "train", views=2)
+    assert [repr(sample) for sample in some[::3]] == [repr(sample) for sample in plain]
+    assert len({sample.id for sample in some}) == len({repr(sample.media) for sample in some}) == 3 * len(plain)
+    assert [repr(sample) for sample in drawn("furniture", "train", views=2)] == [repr(sample) for sample in some]
+    assert repr(drawn("furniture", "models", views=2)) == repr(drawn("furniture", "models"))
+    own, *views = (media.load(sample.media[0]) for sample in some[:3])
+    assert some[0].turns == some[2].turns
+    assert not np.array_equal(views[0].xyz, views[1].xyz)
+    low, high = (1 - furniture.STRETCH) ** 2, (1 + furniture.STRETCH) ** 2
+    for view in views:
+        assert view.xyz.shape == own.xyz.shape
+        assert low < np.ptp(view.xyz[:, 1]) / np.ptp(own.xyz[:, 1]) < high  # upright
+        np.testing.assert_allclose(np.linalg.norm(view.normals, axis=1), 1, atol=1e-5)
+    ball = np.random.default_rng(0).normal(size=(200, 3))
+    ball = (ball / np.linalg.norm(ball, axis=1, keepdims=True)).astype(np.float32)
+    view = furniture.View(lambda: Cloud(ball, normals=ball), 3)()  # of an ellipsoid, no plane through it cuts the rest
+    assert ((view.xyz @ view.normals.T).argmax(0) == np.arange(200)).all()
+
+
+@pytest.mark.usefixtures("invented")
 def test_what_is_no_speech_is_left_out() -> None:
     assert len(asterisk_speech.spoken()) == 40
     assert "press three for ax" in asterisk_speech.spoken().values()

@@ -116,6 +116,34 @@ def test_a_cloud_is_brought_into_the_unit_sphere() -> None:
     assert same.isfinite().all()
 
 
+def test_a_sized_part_tells_a_cup_from_a_sofa() -> None:
+    cloud = clouds(1, 12)[0].numpy()
+    points, _ = module.prepare(Reader(span=12, sized=True), [cloud, 10 * cloud])
+    assert points.shape == (2, 12, 4)
+    torch.testing.assert_close(points[0, :, :3], points[1, :, :3])
+    radius = np.linalg.norm(cloud - cloud.mean(0), axis=1).max()
+    torch.testing.assert_close(points[..., 3], torch.tensor([radius / 100, radius / 10]).log()[:, None].expand(2, 12))
+    model = module.fresh(12, groups=6, group_size=5, width=24, layers=1, heads=4, group_width=16, sized=True).eval()
+    assert (model.tokens.both[0].in_features, model.tokens.each[0].in_features) == (32, 3)
+    with torch.no_grad():
+        small, large = module.encode(model, points)
+    assert not torch.allclose(small, large)
+    assert module.masked(model)(points).isfinite()
+    with pytest.raises(BadMedia, match="points of 3 numbers; this part takes 4"):
+        module.encode(model, points[..., :3])
+
+
+def test_whether_a_part_is_sized_is_kept_with_it(tmp_path: Path) -> None:
+    module.fresh(12, groups=6, group_size=5, width=24, layers=1, heads=4, group_width=16, sized=True).save_pretrained(
+        tmp_path
+    )
+    assert module.load(tmp_path).blocks.position[0].in_features == 4
+    reader = module.reader(tmp_path, 12)
+    assert (reader.channels, reader.sized) == (3, True)
+    reader.save_pretrained(tmp_path)
+    assert Reader.from_pretrained(tmp_path).sized is True
+
+
 def shape(number: int, generator: torch.Generator) -> Tensor:
     """Points on a ball, a box or a disc."""
     points = torch.randn(96, 3, generator=generator)

@@ -306,6 +306,29 @@ def test_a_missing_value_is_not_a_number_that_counts() -> None:
     assert not torch.allclose(features[:, 1::3], whole[:, 1::3])
 
 
+def test_a_new_patchtst_may_see_levels_and_know_its_channels_apart(tmp_path: Path) -> None:
+    module = find("isthmus.encoders", "patchtst")
+    torch.manual_seed(0)
+    series = torch.randn(1, 1, 16).expand(1, 2, 16)  # two channels that measure the same
+    sizes = {"channels": 2, "patch": 4, "width": 8, "layers": 1, "heads": 2}
+    for scaling in ("std", "mean", "none"):
+        for apart in (False, True):
+            made = module.fresh(16, **sizes, scaling=scaling, apart=apart)
+            made.save_pretrained(tmp_path)
+            model = module.load(tmp_path).eval()
+            with torch.no_grad():
+                x, moved = module.encode(model, series), module.encode(model, series + 5)
+                gaps = series.clone()
+                gaps[:, :, 3:6] = float("nan")
+                filled = torch.where(gaps.isnan(), gaps.nanmean(2, keepdim=True), gaps)
+                missing, mean = module.encode(model, gaps), module.encode(model, filled)
+            assert torch.allclose(x, moved, atol=1e-4) == (scaling == "std")
+            assert torch.allclose(x[:, 0::2], x[:, 1::2], atol=1e-4) != apart
+            assert missing.isfinite().all()
+            if scaling == "none":  # as for the others, what is missing is the mean of what is there
+                torch.testing.assert_close(missing, mean)
+
+
 def test_qwen2_audio_hears_with_its_own_mask() -> None:
     module, model = find("isthmus.encoders", "qwen2-audio"), load("qwen2-audio")
     mel, valid = TINY["qwen2-audio"].media(2, 32), torch.tensor([12, 32])

@@ -25,6 +25,8 @@ class PointTransformerConfig(PreTrainedConfig):  # type: ignore[misc]
 
     Args:
         channels: numbers of a point: 3 (x, y, z), or 6 with colour.
+        sized: whether each point has one number more, the same for all of a cloud: how large it is (see `prepare`).
+        group_width: of the small PointNet, which is half, once and twice as wide.
         num_groups: how many groups, which is how many features.
         group_size: how many points are in a group.
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size: of the transformer.
@@ -35,6 +37,8 @@ class PointTransformerConfig(PreTrainedConfig):  # type: ignore[misc]
     model_type = "isthmus_point_transformer"
 
     channels: int = 3
+    sized: bool = False
+    group_width: int = 256
     num_groups: int = 64
     group_size: int = 32
     hidden_size: int = 384
@@ -50,10 +54,11 @@ class PointTransformerConfig(PreTrainedConfig):  # type: ignore[misc]
 class PointNet(nn.Module):
     """A group's points [B, G, K, C] -> its token [B, G, D], whatever their order (Point-BERT, section 3.1)."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, inner: int = 256) -> None:
         super().__init__()
-        self.each = nn.Sequential(nn.Linear(channels, 128), nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, 256))
-        self.both = nn.Sequential(nn.Linear(512, 512), nn.LayerNorm(512), nn.ReLU(), nn.Linear(512, width))
+        half, twice = inner // 2, 2 * inner
+        self.each = nn.Sequential(nn.Linear(channels, half), nn.LayerNorm(half), nn.ReLU(), nn.Linear(half, inner))
+        self.both = nn.Sequential(nn.Linear(twice, twice), nn.LayerNorm(twice), nn.ReLU(), nn.Linear(twice, width))
 
     def forward(self, x_BGKC: Tensor) -> Tensor:
         x = self.each(x_BGKC)
@@ -88,12 +93,12 @@ class Blocks(nn.Module):
     def __init__(self, config: PointTransformerConfig, depth: int) -> None:
         super().__init__()
         D = config.hidden_size
-        self.position = nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, D))
+        self.position = nn.Sequential(nn.Linear(3 + config.sized, 128), nn.GELU(), nn.Linear(128, D))
         self.layers = nn.ModuleList(Block(config) for _ in range(depth))
         self.norm = nn.LayerNorm(D, eps=config.layer_norm_eps)
 
-    def forward(self, x_BND: Tensor, centres_BN3: Tensor, mask_BN: Tensor | None = None) -> Tensor:
-        position = self.position(centres_BN3.to(x_BND.dtype))
+    def forward(self, x_BND: Tensor, places_BNP: Tensor, mask_BN: Tensor | None = None) -> Tensor:
+        position = self.position(places_BNP.to(x_BND.dtype))
         for layer in self.layers:
             x_BND = layer(x_BND + position, mask_BN)
         return self.norm(x_BND)  # type: ignore[no-any-return]
@@ -111,21 +116,28 @@ class PointTransformerModel(_Points):
 
     def __init__(self, config: PointTransformerConfig) -> None:
         super().__init__(config)
-        self.tokens = PointNet(config.channels, config.hidden_size)
+        self.tokens = PointNet(config.channels, config.hidden_size, config.group_width)
         self.blocks = Blocks(config, config.num_hidden_layers)
         self.post_init()
 
     def group(self, points_BPC: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Centres [B, G, 3], far from each other, and their neighbours [B, G, K, C], placed relative to them.
 
+        Of a sized model, a fourth number of a centre is how large the cloud is.
+
         Raises `BadMedia` for points of another number of channels.
         """
-        if (found := points_BPC.shape[-1]) != self.config.channels:
-            raise BadMedia(f"points of {found} numbers; this part takes {self.config.channels}")
+        if (found := points_BPC.shape[-1]) != (takes := self.config.channels + self.config.sized):
+            raise BadMedia(f"points of {found} numbers; this part takes {takes}")
         points = points_BPC.float()  # rounded points have other neighbours
         centres = take(points[..., :3], farthest(points[..., :3], self.config.num_groups, valid))
-        near = take(points, nearest(centres, points[..., :3], self.config.group_size, valid))
-        return centres, torch.cat([near[..., :3] - centres[:, :, None], near[..., 3:]], -1)
+        near = take(
+            points[..., : self.config.channels], nearest(centres, points[..., :3], self.config.group_size, valid)
+        )
+        groups = torch.cat([near[..., :3] - centres[:, :, None], near[..., 3:]], -1)
+        if self.config.sized:
+            centres = torch.cat([centres, points[:, :1, -1:].expand(-1, centres.shape[1], -1)], -1)
+        return centres, groups
 
     def forward(self, points: Tensor, valid: Tensor | None = None, **kwargs: Any) -> BaseModelOutput:
         """`valid` [B] is how many points are real; groups beyond that many are masked."""

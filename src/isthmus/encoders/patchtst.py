@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -45,12 +45,22 @@ def fresh(
     width: Positive = 128,
     layers: Positive = 3,
     heads: Positive = 16,
+    scaling: Literal["std", "mean", "none"] = "std",
+    apart: bool = False,
 ) -> Any:
     """A PatchTST with random weights for `size` steps of `channels` channels, by default in the sizes of the paper.
 
     Patches do not overlap, which halves the features, and the norm is that of layers, so that what a series gives does
-    not depend on the others of its batch. Raises `BadRecipe` for a `width` that `heads` do not divide, or a `patch`
-    that is not shorter than the window.
+    not depend on the others of its batch.
+
+    Args:
+        scaling: what is done to each channel of a window first: "std" takes off its mean and divides by its deviation,
+            "mean" divides by its mean size, and "none" leaves it as it is: where the level says something (gravity in
+            an acceleration), and the units are alike.
+        apart: whether each channel's patches have an embedding of their own. Without it, the features of two channels
+            that measure the same are the same, and a connector without positions cannot tell which is which.
+
+    Raises `BadRecipe` for a `width` that `heads` do not divide, or a `patch` that is not shorter than the window.
     """
     if patch >= size:
         raise BadRecipe(f"patchtst: a patch of {patch} steps is not shorter than the window of {size}")
@@ -61,6 +71,7 @@ def fresh(
             num_input_channels=channels, context_length=size, patch_length=patch, patch_stride=patch, d_model=width,
             num_attention_heads=heads, num_hidden_layers=layers, ffn_dim=2 * width, attention_dropout=0.0,
             positional_dropout=0.0, path_dropout=0.0, ff_dropout=0.0, norm_type="layernorm", do_mask_input=False,
+            scaling=None if scaling == "none" else scaling, share_embedding=not apart,
         )
     )  # fmt: skip
 

@@ -46,6 +46,7 @@ PART = None
 SIZE = 1024  # points
 FEATURES = (64,)
 LEAST = 1
+UNIT = 100.0  # of a cloud's radius: things in a house, in centimetres, are then near 0
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -62,8 +63,13 @@ def fresh(
     width: Positive = 384,
     layers: Positive = 12,
     heads: Positive = 6,
+    group_width: Annotated[int, Field(gt=1)] = 256,
+    sized: bool = False,
 ) -> Any:
     """A point transformer with random weights, for points of `channels` numbers; by default in Point-BERT's sizes.
+
+    Most of the time goes into the PointNet that every point of every group passes, `group_width` wide. With `sized` it
+    knows how large a cloud is in its file's unit, which has to be the same in all files.
 
     Raises `BadRecipe` for a `width` that `heads` do not divide.
     """
@@ -71,8 +77,9 @@ def fresh(
         raise BadRecipe(f"point-transformer: a width of {width} cannot be shared by {heads} heads")
     sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
     config = PointTransformerConfig(
-        channels=channels, num_groups=groups, group_size=group_size, intermediate_size=4 * width, **sizes
-    )
+        channels=channels, num_groups=groups, group_size=group_size, intermediate_size=4 * width, sized=sized,
+        group_width=group_width, **sizes,
+    )  # fmt: skip
     return PointTransformerModel(config)
 
 
@@ -95,7 +102,8 @@ def kept(config: Any, size: int, valid: int) -> int:
 
 def reader(folder: Path, size: int) -> Reader:
     """What clouds are brought to: `size` points (its `span`), and the part's numbers of a point."""
-    return Reader(span=size, channels=_pictures.settings(folder, "config.json").get("channels", 3))
+    own = _pictures.settings(folder, "config.json")
+    return Reader(span=size, channels=own.get("channels", 3), sized=own.get("sized", False))
 
 
 def fits(reader: Reader, cloud: np.ndarray[Any, Any]) -> None:
@@ -115,19 +123,23 @@ def fits(reader: Reader, cloud: np.ndarray[Any, Any]) -> None:
 def prepare(reader: Reader, clouds: Sequence[np.ndarray[Any, Any]]) -> tuple[Tensor, Tensor]:
     """Points [B, P, channels] of clouds (each float32 [points, channels]), and how many points are real [B].
 
+    With a reader that is `sized`, [B, P, channels + 1]: the logarithm of the sphere's radius in hundreds of the unit.
+
     A cloud is centred on its mean and scaled into the unit sphere. Of a larger one, points far from each other are
     taken, as Point-BERT does; a smaller one is filled up with zeros. Colours are taken as they are, from 0 to 1. Raises
     as `fits`.
     """
-    filled = torch.zeros(len(clouds), reader.span, reader.channels)
+    sized = getattr(reader, "sized", False)  # readers saved before there was one have none
+    filled = torch.zeros(len(clouds), reader.span, reader.channels + sized)
     for row, cloud in zip(filled, clouds, strict=True):
         fits(reader, cloud)
         points = torch.as_tensor(cloud, dtype=torch.float32)
         if len(points) > reader.span:
             points = points[farthest(points[None, :, :3], reader.span)[0]]
         place = points[:, :3] - points[:, :3].mean(0)
-        place = place / place.square().sum(1).amax().sqrt().clamp_min(1e-9)
-        row[: len(points)] = torch.cat([place, points[:, 3:]], 1)
+        radius = place.square().sum(1).amax().sqrt().clamp_min(1e-9)
+        size = [(radius / UNIT).log().expand(len(points), 1)] if sized else []
+        row[: len(points)] = torch.cat([place / radius, points[:, 3:], *size], 1)
     return filled, torch.tensor([min(len(cloud), reader.span) for cloud in clouds])
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
 
 from isthmus import media, parts
 from isthmus.data.choosing import Number, held_out, ranked, some, yes_no
 from isthmus.data.scenes import article
-from isthmus.media.forms import Cloud
+from isthmus.media.forms import Cloud, Floats
 from isthmus.types import Points, Sample, Turn
 
 ABOUT = "one model of a thing in or around a house: what is it, is it a ..., what category it is of"
@@ -23,7 +28,9 @@ HOLD_OUT_EVERY = 8  # of the names
 MODEL_EVERY = 3  # of the models that share a name: from the third on, which leaves two to learn from
 CATALOGUE = "PluginFurnitureCatalog.properties"
 ENTRY = re.compile(r"^(name|category|tags|model)#(\d+)=(.*)$", re.MULTILINE)
+Amount = Annotated[int, Field(ge=0)]
 OTHER = "miscellaneous"  # the category that says nothing
+STRETCH = 0.15  # of a view, along each axis: from 0.86 to 1.16 times as long
 
 
 @dataclass(frozen=True)
@@ -47,14 +54,51 @@ class Model:
         return set(re.findall(r"\w+", f"{self.name} {self.tags.replace('blend swap', '')}"))
 
 
+@dataclass(frozen=True)
+class View:
+    """A model turned about the vertical axis by up to `turn` degrees, in half of the views mirrored, and a little
+    longer or shorter along each axis, which leaves its name and category as they are; call it for its points."""
+
+    model: Model
+    seed: int
+    turn: int = 180
+
+    def __call__(self) -> Cloud:
+        """Points on its surface, in centimetres, y upwards. Raises `BadMedia` where it cannot be decoded."""
+        rng, whole = random.Random(self.seed), self.model()
+        turn, side = math.radians(rng.uniform(-self.turn, self.turn)), rng.choice((-1, 1))
+        cos, sin = math.cos(turn), math.sin(turn)
+        about = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+        lengths = np.exp([rng.uniform(-STRETCH, STRETCH) for _ in range(3)]) * (side, 1, 1)
+
+        def seen(vectors: Floats) -> Floats:
+            return (vectors * lengths @ about).astype(np.float32)
+
+        if whole.normals is None:
+            return Cloud(seen(whole.xyz), whole.colours)
+        normals = whole.normals / lengths**2  # normals go with the inverse of what places go with
+        length = np.linalg.norm(normals * lengths, axis=1, keepdims=True).clip(1e-9)
+        return Cloud(seen(whole.xyz), whole.colours, seen(normals / length))
+
+
 @functools.lru_cache(maxsize=1024)  # 0.2 MB each: a stage that trains the encoder asks for them in every step
 def _cloud(path: Path, member: str) -> Cloud:
     with zipfile.ZipFile(path) as archive:
         return media.load(Points(archive.read(member)))
 
 
-def load(split: str, count: int | None = None, seed: int = 0, points: Number = 1024) -> list[Sample]:
+def load(
+    split: str,
+    count: int | None = None,
+    seed: int = 0,
+    points: Number = 1024,
+    views: Amount = 0,
+    turn: Annotated[int, Field(ge=0, le=180)] = 180,
+) -> list[Sample]:
     """The models of a split, `points` points each; `count` takes a seeded sample of them.
+
+    With `views`, each model of `train` is there as it is and in so many `View`s, of other points each, turned by up to
+    `turn` degrees: all models face the same way, so what is asked about others like these is easier with few.
 
     `concepts` has the names that training does not have; `models` other models of names that it has.
     """
@@ -68,6 +112,10 @@ def load(split: str, count: int | None = None, seed: int = 0, points: Number = 1
             turns.append(Turn("What category of furniture is this?", model.category, "category"))
         turns += yes_no("Is this {}?", article(model.name), article(unlike(model, pool, rng).name))
         samples.append(Sample(name, (Points(model, points, rng.randrange(2**31)),), tuple(turns)))
+        for number in range(1, views + 1 if split == "train" else 1):
+            view = View(model, rng.randrange(2**31), turn)
+            medium = Points(view, points, rng.randrange(2**31))
+            samples.append(Sample(f"{name}/{number}", (medium,), tuple(turns)))
     return samples
 
 
