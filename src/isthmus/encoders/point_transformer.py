@@ -131,16 +131,25 @@ def prepare(reader: Reader, clouds: Sequence[np.ndarray[Any, Any]]) -> tuple[Ten
     """
     sized = getattr(reader, "sized", False)  # readers saved before there was one have none
     filled = torch.zeros(len(clouds), reader.span, reader.channels + sized)
-    for row, cloud in zip(filled, clouds, strict=True):
+    for cloud in clouds:
         fits(reader, cloud)
-        points = torch.as_tensor(cloud, dtype=torch.float32)
-        if len(points) > reader.span:
-            points = points[farthest(points[None, :, :3], reader.span)[0]]
+    for row, points in zip(filled, _thinned(clouds, reader.span), strict=True):
         place = points[:, :3] - points[:, :3].mean(0)
         radius = place.square().sum(1).amax().sqrt().clamp_min(1e-9)
         size = [(radius / UNIT).log().expand(len(points), 1)] if sized else []
         row[: len(points)] = torch.cat([place / radius, points[:, 3:], *size], 1)
     return filled, torch.tensor([min(len(cloud), reader.span) for cloud in clouds])
+
+
+def _thinned(clouds: Sequence[np.ndarray[Any, Any]], most: int) -> list[Tensor]:
+    """The clouds; of larger ones `most` points, far from each other. Those of one size are thinned together."""
+    points = [torch.as_tensor(cloud, dtype=torch.float32) for cloud in clouds]
+    for size in {len(own) for own in points if len(own) > most}:
+        places = [place for place, own in enumerate(points) if len(own) == size]
+        chosen = farthest(torch.stack([points[place][:, :3] for place in places]), most)
+        for place, index in zip(places, chosen, strict=True):
+            points[place] = points[place][index]
+    return points
 
 
 def encode(model: Any, points_BPC: Tensor, valid: Tensor | None = None) -> Tensor:
