@@ -259,7 +259,7 @@ _DEFAULTS = [
         size=18_272_864,
         disk=24_523_379,
         licence="CC-BY-SA-3.0",
-        about="568 clips of one speaker, 8 kHz (words: asterisk-words; share-alike: nothing trained on it is shipped)",
+        about="568 clips of one speaker, 8 kHz (words: asterisk-words)",
         take=("*.wav",),
     ),
     Part(

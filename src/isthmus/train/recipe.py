@@ -366,12 +366,15 @@ def _misfits(kind: str, own: Bridge) -> Iterator[tuple[Place, str]]:
 def all_stages(recipe: Recipe, known: frozenset[Path] = frozenset()) -> list[Stage]:
     """The stages of a recipe after those of the model that it starts from, as far as the recipe beside that tells.
 
+    Where the run that it starts from is not there, a recipe of that run's name which comes with Isthmus tells.
+
     Raises `BadRecipe` for a recipe there that cannot be read.
     """
     if recipe.start is None:
         return recipe.stages
-    beside = Path(recipe.start).expanduser().parent / "recipe.json"
-    path = (shipped()["default"] if recipe.start == "default" else beside).resolve()
+    run = Path(recipe.start).expanduser().parent
+    told = shipped()["default"] if recipe.start == "default" else run / "recipe.json"
+    path = (told if told.is_file() else shipped().get(run.name, told)).resolve()
     if path in known or not path.is_file():
         return recipe.stages
     try:
