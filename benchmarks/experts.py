@@ -6,7 +6,9 @@ Real films are made (H.264 and AAC, 336 x 336): an animated emoji that moves in 
 over a coloured ground, a word written below it, and a recorded sentence that no training heard. Of some nothing is
 said, of some nothing is written. Every question is asked of one model in three ways: with what `video-to-text` tells
 before it (speech by Whisper, on-screen text by RapidOCR, a caption by the model itself), with the film's soft tokens,
-and with both, which is VideoChat's pairing (Li et al., 2023, arXiv:2305.06355).
+and with both, which is VideoChat's pairing (Li et al., 2023, arXiv:2305.06355). Beside the text alone stands a film of
+one grey frame, so that the model answers in the form and with the weights that it learned for films; text without any
+film is asked as well.
 
 An answer is right when it equals the truth after normalisation; of what is said, after Whisper's normalisation of
 English. Intervals are Wilson's, 95 %.
@@ -38,10 +40,12 @@ from isthmus.describing import captions
 from isthmus.evaluate.scoring import right, wilson, word_errors
 from isthmus.experts import Told, video_to_text
 from isthmus.experts._told import before
+from isthmus.media.forms import Clip
 from isthmus.types import Audio, Turn, Video
 
 TIMES, RATE = 3, 8  # a clip's pixels are so many of the film's on each side; frames a second
-WAYS = ("text alone", "soft tokens alone", "both")
+WAYS = ("no film, text", "grey film, text", "film alone", "film, text")
+GREY = Video(Clip(np.full((16, 112, 112, 3), 128, np.uint8), np.arange(16) / RATE), sound=False)
 
 
 def main() -> None:
@@ -76,8 +80,8 @@ def main() -> None:
 
 def answer(model: object, processor: object, way: str, film: Path, told: list[Told], question: str) -> str:
     """What the model says, given what the way gives it."""
-    text = question if way == "soft tokens alone" else before(question, told)
-    return isthmus.ask(model, processor, text, *([] if way == "text alone" else [Video(film, sound=False)]))
+    shown = {"no film, text": [], "grey film, text": [GREY]}.get(way, [Video(film, sound=False)])
+    return isthmus.ask(model, processor, question if way == "film alone" else before(question, told), *shown)
 
 
 def same(said: str, turn: Turn) -> bool:

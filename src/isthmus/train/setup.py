@@ -63,24 +63,28 @@ def group(model: Any, where: str, how: float | Lora) -> dict[str, Any]:
     """
     module = part(model, where)
     if isinstance(how, Lora):
-        wanted: dict[str, Any] = {"r": how.lora, "alpha": how.lora * how.scale}
-        if how.kinds is not None:
-            wanted["kinds"] = how.kinds
-            if model.config.beside is None:
-                model.put_beside(**wanted)
-            there = model.config.beside
-        else:
-            if where not in model.config.adapters:
-                add_lora(model, where, **wanted)
-            there = model.config.adapters[where]
-        if there != wanted:
-            raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one size")
-        own = model.beside if how.kinds is not None else module
-        adapter = [weight for name, weight in own.named_parameters() if how.kinds is not None or ".lora_" in name]
-        return {"name": where, "params": [weight.requires_grad_(True) for weight in adapter], "lr": how.lr}
+        return {"name": where, "params": _adapter(model, where, how), "lr": how.lr}
     stored = module.state_dict().keys()
     buffers = [buffer for name, buffer in module.named_buffers() if name in stored]
     return {"name": where, "params": unfreeze(model, where), "lr": how, "buffers": buffers}
+
+
+def _adapter(model: Any, where: str, how: Lora) -> list[Any]:
+    """The weights of a part's adapter, which is put there where an earlier stage did not, to be trained."""
+    wanted: dict[str, Any] = {"r": how.lora, "alpha": how.lora * how.scale}
+    if how.kinds is not None:
+        wanted["kinds"] = how.kinds
+        if model.config.beside is None:
+            model.put_beside(**wanted)
+        there, own = model.config.beside, list(model.beside.parameters())
+    else:
+        if where not in model.config.adapters:
+            add_lora(model, where, **wanted)
+        there = model.config.adapters[where]
+        own = [weight for name, weight in part(model, where).named_parameters() if ".lora_" in name]
+    if there != wanted:
+        raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one size")
+    return [weight.requires_grad_(True) for weight in own]
 
 
 def helpers(goal: Any, groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
