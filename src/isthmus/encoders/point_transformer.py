@@ -46,7 +46,7 @@ PART = None
 SIZE = 1024  # points
 FEATURES = (64,)
 LEAST = 1
-UNIT = 100.0  # of a cloud's radius: things in a house, in centimetres, are then near 0
+USUAL = 100.0  # of a cloud's radius: things in a house, in centimetres, are then near 0
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -136,7 +136,7 @@ def prepare(reader: Reader, clouds: Sequence[np.ndarray[Any, Any]]) -> tuple[Ten
     for row, points in zip(filled, _thinned(clouds, reader.span), strict=True):
         place = points[:, :3] - points[:, :3].mean(0)
         radius = place.square().sum(1).amax().sqrt().clamp_min(1e-9)
-        size = [(radius / UNIT).log().expand(len(points), 1)] if sized else []
+        size = [(radius / USUAL).log().expand(len(points), 1)] if sized else []
         row[: len(points)] = torch.cat([place / radius, points[:, 3:], *size], 1)
     return filled, torch.tensor([min(len(cloud), reader.span) for cloud in clouds])
 

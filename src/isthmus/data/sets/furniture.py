@@ -72,7 +72,8 @@ class View:
         lengths = np.exp([rng.uniform(-STRETCH, STRETCH) for _ in range(3)]) * (side, 1, 1)
 
         def seen(vectors: Floats) -> Floats:
-            return (vectors * lengths @ about).astype(np.float32)
+            turned: Floats = (vectors * lengths @ about).astype(np.float32)
+            return turned
 
         if whole.normals is None:
             return Cloud(seen(whole.xyz), whole.colours)
