@@ -19,7 +19,7 @@ from isthmus.evaluate.run import ask_all
 from isthmus.evaluate.scoring import table
 from isthmus.model.reuse import Reuse
 from isthmus.parts import cache
-from isthmus.train.recipe import all_stages, load_recipe
+from isthmus.train.recipe import load_recipe, of_default
 from isthmus.train.setup import Run
 from isthmus.types import Message
 
@@ -51,8 +51,9 @@ def test_its_parts_are_named_and_pinned() -> None:
 
 
 def test_it_never_learned_from_openmoji() -> None:
-    stages = all_stages(load_recipe("default"))
-    pictures = [(name, mix) for stage in stages for name, mix in stage.data.items() if name.startswith("emoji-")]
+    pictures = [
+        (name, mix) for stage in of_default().stages for name, mix in stage.data.items() if name.startswith("emoji-")
+    ]
     assert {"emoji-captions", "emoji-scenes"} <= {name for name, _ in pictures}
     assert all(mix.options.get("unseen", "openmoji") == "openmoji" for _, mix in pictures)
     assert "OpenMoji" in CARD

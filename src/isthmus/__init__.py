@@ -62,10 +62,17 @@ def model_folder(name: str | Path) -> Path:
     if not (folder / "config.json").is_file():
         near = [*folder.glob("model/config.json"), *Path("runs").glob("*/model/config.json")]
         runs = {path.parent for path in near}
-        raise UnknownName(
-            miss("model", str(name), ["default", *sorted(map(str, runs))]) + ", or any checkpoint's folder"
-        )
+        known = ["default", *sorted(map(str, runs))]
+        raise UnknownName(miss("model", str(name), known) + f", or any checkpoint's folder{_trained_by(folder)}")
     return folder
+
+
+def _trained_by(folder: Path) -> str:
+    """How to get the model of a run that a recipe of ours names and that is not there."""
+    from isthmus.train.recipe import shipped
+
+    name = folder.parent.name
+    return f". It comes of `isthmus train {name}`" if folder.name == "model" and name in shipped() else ""
 
 
 def compose(**parts: Any) -> tuple[Any, Any]:

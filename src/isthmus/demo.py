@@ -22,7 +22,7 @@ from isthmus.evaluate.run import Shown, ask_all, nouns
 from isthmus.evaluate.scoring import Answer, Row, about, table
 from isthmus.media import picture
 from isthmus.registry import miss
-from isthmus.train.recipe import Check, Recipe, all_stages, leaks, load_recipe
+from isthmus.train.recipe import Check, Recipe, all_stages, leaks, load_recipe, of_default
 from isthmus.train.run import train
 from isthmus.train.setup import Run
 from isthmus.types import Sample
@@ -144,7 +144,7 @@ def to_ask(model: str, recipe: str | None, benchmarks: str | None) -> tuple[dict
     Raises `BadRecipe` where there is no recipe, or what is to be asked as unseen was trained on.
     """
     path = Path(model).expanduser().parent / "recipe.json"  # beside a run's model lies its own
-    own = load_recipe("default") if model == "default" else load_recipe(path) if path.is_file() else None
+    own = of_default() if model == "default" else load_recipe(path) if path.is_file() else None
     asked = own if recipe is None else load_recipe(recipe)
     if asked is None:
         model_folder(model)  # a model that does not exist is the better answer

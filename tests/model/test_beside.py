@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_parts import DECODERS, Built, noise
+from tiny_parts import DECODERS, Built, llm_config, noise
 from tiny_senses import KINDS, medium, sense
 from torch import nn
+from transformers import LlamaForCausalLM
 
 from isthmus.connectors._sight import Sight
 from isthmus.data.packing import collate, pack
-from isthmus.errors import BadRecipe, IsthmusError
+from isthmus.errors import BadRecipe, IsthmusError, MergeError
 from isthmus.model import IsthmusModel, add_lora, blocks, compose, exporters, load, merge_lora, save_full, save_trained
-from isthmus.model.beside import BESIDE, Added, Hook, Pair, Since
+from isthmus.model.beside import BESIDE, Added, Beside, Hook, Pair, Since
 from isthmus.model.reuse import Reuse
 from isthmus.types import Message, Sample, Turn
 
@@ -245,3 +246,36 @@ def test_where_it_works_behind_a_text() -> None:
     assert since.after(2, 3).marks.tolist() == [[True] * 3, [False] * 3]  # type: ignore[union-attr]
     assert since.after(9, 1).marks.tolist() == [[True], [False]]  # type: ignore[union-attr]
     assert since.rows(torch.tensor([1, 1])).after(9, 1) is None
+
+
+def test_a_text_that_goes_on_from_a_cache_says_what_it_saw(make: Callable[..., Built]) -> None:
+    model, processor = make()
+    inputs = processor.encode([talk(SOUND)])
+    ids = inputs["input_ids"]
+    more = ids.new_tensor([[5, 6, 7]])
+    with torch.no_grad():
+        known = model(**inputs | {"input_ids": torch.cat([ids, more], 1), "attention_mask": None}).logits[:, -3:]
+        begun = model(**inputs, use_cache=True)
+        with pytest.raises(MergeError, match=r"give the pass .* `seen`"):
+            model(input_ids=more, past_key_values=begun.past_key_values)
+        own = model(input_ids=more, past_key_values=begun.past_key_values, seen=begun.seen).logits
+        assert torch.allclose(own, known, atol=1e-4)
+        begun = model(**processor.encode([talk(noise("a"))]), use_cache=True)
+        model(input_ids=more, past_key_values=begun.past_key_values)  # nothing was seen that it would need
+
+
+def test_a_layer_that_is_replaced_gets_it_again(make: Callable[..., Built]) -> None:
+    model, processor = make()
+    known = logits((model, processor), talk(SOUND))
+    name, old = next((n, m) for n, m in model.llm.named_modules() if isinstance(m, nn.Linear))
+    new = nn.Linear(old.in_features, old.out_features, bias=old.bias is not None)
+    new.load_state_dict(old.state_dict())
+    model.llm.set_submodule(name, new)
+    assert not model.beside.hangs(model.llm)
+    assert torch.equal(logits((model, processor), talk(SOUND)), known)
+
+
+def test_it_is_where_the_llm_is() -> None:
+    with torch.device("meta"):
+        llm = LlamaForCausalLM(llm_config("llama"))
+    assert {weight.device.type for weight in Beside(llm, 2, 4, ["audio"]).parameters()} == {"meta"}

@@ -238,7 +238,7 @@ def test_another_adapter_size_in_a_later_stage_is_refused(facts: dict[str, Any],
     facts["stages"][2]["train"] = {"llm": {"lora": 4, "lr": 1e-2}}
     for stage in facts["stages"]:
         stage["steps"] = 1
-    with pytest.raises(BadRecipe, match="keep one size"):
+    with pytest.raises(BadRecipe, match="keep one"):
         run.train(Recipe.model_validate(facts), tmp_path / "run", console=QUIET)
 
 

@@ -93,3 +93,35 @@ def test_a_new_encoder_is_new_once(facts: dict[str, Any], first: Path, tmp_path:
     has = Recipe.model_validate(facts | {"start": str(tmp_path / "has")})
     save_trained(setup.composed(has.model_copy(update={"start": None})).model, tmp_path / "has")
     setup.composed(has)
+
+
+def test_an_adapter_for_kinds_learns_beside_what_was_learned(
+    facts: dict[str, Any], first: Path, tmp_path: Path
+) -> None:
+    learned = load_file(first / "trained.safetensors")
+    stage = facts["stages"][1] | {"train": {"llm": {"lora": 2, "lr": 0.01, "kinds": ["image"]}}}
+    facts |= {"start": str(first), "stages": [stage]}
+    recipe = Recipe.model_validate(facts)
+    run.train(recipe, tmp_path / "second", console=QUIET)
+    whole = load_file(tmp_path / "second/model/trained.safetensors")
+    assert all(torch.equal(whole[name], tensor) for name, tensor in learned.items()), "nothing else was trained"
+    beside = {name: tensor for name, tensor in whole.items() if name.startswith("beside.")}
+    assert all(bool(tensor.any()) for name, tensor in beside.items() if name.endswith(".B"))
+    run.train(recipe, tmp_path / "second", resume=True, console=QUIET)
+    again = load_file(tmp_path / "second/model/trained.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
+    third = Recipe.model_validate(facts | {"start": str(tmp_path / "second/model")})
+    begun = setup.composed(third).model.state_dict()
+    assert all(torch.equal(begun[name], tensor) for name, tensor in beside.items())
+    stage["train"]["llm"]["lora"] = 4
+    with pytest.raises(BadRecipe, match=r"adapter .*'r': 2.*, not .*'r': 4"):
+        run.train(Recipe.model_validate(third.model_dump() | {"stages": [stage]}), tmp_path / "third", console=QUIET)
+
+
+def test_an_adapter_for_kinds_that_the_data_do_not_show_is_refused(facts: dict[str, Any], tmp_path: Path) -> None:
+    point_transformer().save_pretrained(tmp_path / "points")
+    facts["model"]["points"] = {"encoder": "point-transformer", "part": str(tmp_path / "points"), "connector": "mlp",
+                                "size": 64}  # fmt: skip
+    facts["stages"] = [facts["stages"][1] | {"train": {"llm": {"lora": 2, "lr": 0.01, "kinds": ["points"]}}}]
+    with pytest.raises(BadRecipe, match="its data show image, and none of points"):
+        run.train(Recipe.model_validate(facts), tmp_path / "out", console=QUIET)

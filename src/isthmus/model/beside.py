@@ -69,16 +69,22 @@ class Beside(nn.Module):
                 " both directions. Leave `kinds` out"
             )
         self.kinds, self.scale = tuple(kinds), alpha / r
-        self.pairs = nn.ModuleDict({_key(name): Pair(*_widths(own), r) for name, own in _linear(llm).items()})
+        own = {name: Pair(*_widths(linear), r).to(linear.weight.device) for name, linear in _linear(llm).items()}
+        self.pairs = nn.ModuleDict({_key(name): pair for name, pair in own.items()})
         self._hooks: list[Any] = []
+        self._hung: dict[str, Any] = {}  # the layers, by their places
 
     def hang(self, llm: nn.Module, sight: Sight) -> None:
         """Hook the weights to the layers that the LLM has now; again after an adapter was put in or merged."""
         for hook in self._hooks:
             hook.remove()
-        own: dict[str, Any] = {name: llm.get_submodule(name) for name in _linear(llm)}
-        hooks = {name: Hook(self.pairs[_key(name)], self.scale, sight) for name in own}  # type: ignore[arg-type]
-        self._hooks = [layer.register_forward_hook(hooks[name]) for name, layer in own.items()]
+        self._hung = {name: llm.get_submodule(name) for name in _linear(llm)}
+        hooks = {name: Hook(self.pairs[_key(name)], self.scale, sight) for name in self._hung}  # type: ignore[arg-type]
+        self._hooks = [layer.register_forward_hook(hooks[name]) for name, layer in self._hung.items()]
+
+    def hangs(self, llm: nn.Module) -> bool:
+        """Whether all layers are still those that it was hung to: quantising, for one, puts others in their places."""
+        return all(llm.get_submodule(name) is layer for name, layer in self._hung.items())
 
     def since(self, input_ids: Tensor, slots: Tensor, attention_mask: Tensor | None) -> Since | None:
         """Where it works; None where it does nowhere, unless it learns: then every step has a gradient for it.
@@ -153,8 +159,9 @@ class Added(torch.autograd.Function):
         x_ND, h_NR, A, B, gate_N1 = ctx.saved_tensors
         g_ND = grad.reshape(-1, grad.shape[-1])
         gh_NR = (g_ND @ B).mul_(gate_N1)
-        gx = (gh_NR @ A).view(*grad.shape[:-1], A.shape[1]) if ctx.needs_input_grad[1] else None
-        return grad, gx, gh_NR.T @ x_ND, g_ND.T @ h_NR, None
+        _, to_x, to_A, to_B, _ = ctx.needs_input_grad
+        gx = (gh_NR @ A).view(*grad.shape[:-1], A.shape[1]) if to_x else None
+        return grad, gx, gh_NR.T @ x_ND if to_A else None, g_ND.T @ h_NR if to_B else None, None
 
 
 def _key(name: str) -> str:

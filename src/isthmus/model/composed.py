@@ -158,6 +158,11 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             raise MergeError("media cannot join a text that goes on from a cache: give the whole text, without `seen`")
         if past_key_values is not None:
             kwargs["past_key_values"] = past_key_values
+            if not seen and getattr(past_key_values, BESIDE, False) and past_key_values.get_seq_length():
+                raise MergeError(
+                    "this cache is of a text with media from which on an adapter works: to go on from it, give the pass"
+                    " that filled it's `seen` (`output.seen`) beside `past_key_values`"
+                )
         if encoder_outputs is not None:
             return self.llm(encoder_outputs=encoder_outputs, attention_mask=attention_mask, labels=labels, **kwargs)
         own = (input_ids, media, features, texts, valid)
@@ -172,6 +177,8 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         with self.sight.show(now):
             output = self._run(labels, position_ids, logits_to_keep, kwargs)
         output.seen = seen or now or None
+        if output.seen and BESIDE in output.seen and (cache := getattr(output, "past_key_values", None)) is not None:
+            setattr(cache, BESIDE, True)
         return output
 
     def hidden(
@@ -282,6 +289,8 @@ class IsthmusModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             return {}
         slots = input_ids.new_tensor([self.config.placeholders[kind] for kind in self.beside.kinds])
         found = self.beside.since(input_ids, slots, attention_mask)
+        if found is not None and not self.beside.hangs(self.llm):
+            self.beside.hang(self.llm, self.sight)
         return {} if found is None else {BESIDE: found}
 
     def _slots(self, input_ids: Tensor) -> Tensor:

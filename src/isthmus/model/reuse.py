@@ -26,6 +26,7 @@ from transformers.cache_utils import DynamicLayer
 
 from isthmus.connectors._soft import SoftTokens
 from isthmus.errors import BadData
+from isthmus.model.beside import BESIDE
 from isthmus.model.made import ROOM, Kept, Made, Piece, joined, make, text
 from isthmus.model.merge import merge
 from isthmus.model.processor import Prepared
@@ -120,6 +121,8 @@ class Reuse:
         cache, start = (None, 0) if reads_whole else self._begun(asked.stands)
         ids = torch.tensor([asked.ids], device=model.device)
         inputs: dict[str, Any] = {"attention_mask": torch.ones_like(ids)}
+        if cache is not None:
+            setattr(cache, BESIDE, False)  # what it was of may have been cut off; `seen` says what it is of now
         x, seen = self._read(ids, asked.pieces, start)
         if reads_whole:
             with model.sight.show(seen):

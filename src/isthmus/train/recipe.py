@@ -366,22 +366,30 @@ def _misfits(kind: str, own: Bridge) -> Iterator[tuple[Place, str]]:
 def all_stages(recipe: Recipe, known: frozenset[Path] = frozenset()) -> list[Stage]:
     """The stages of a recipe after those of the model that it starts from, as far as the recipe beside that tells.
 
-    Where the run that it starts from is not there, a recipe of that run's name which comes with Isthmus tells.
-
     Raises `BadRecipe` for a recipe there that cannot be read.
     """
     if recipe.start is None:
         return recipe.stages
-    run = Path(recipe.start).expanduser().parent
-    told = shipped()["default"] if recipe.start == "default" else run / "recipe.json"
-    path = (told if told.is_file() else shipped().get(run.name, told)).resolve()
+    if recipe.start == "default":
+        return [*of_default().stages, *recipe.stages]
+    path = (Path(recipe.start).expanduser().parent / "recipe.json").resolve()
     if path in known or not path.is_file():
         return recipe.stages
     try:
-        before = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        before = _read(path)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadRecipe(f"start: {path}, by which {recipe.start} was trained, cannot be read as a recipe") from error
     return [*all_stages(before, known | {path}), *recipe.stages]
+
+
+def of_default() -> Recipe:
+    """The recipe of the model that comes with Isthmus, with the stages of the one that it goes on from as its own."""
+    first, then = _read(shipped()["default-pictures"]), _read(shipped()["default"])
+    return then.model_copy(update={"start": None, "stages": [*first.stages, *then.stages]})
+
+
+def _read(path: Path) -> Recipe:
+    return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def leaks(stages: Sequence[Stage], checks: Mapping[str, Check]) -> Iterator[tuple[Place, str]]:

@@ -12,9 +12,10 @@ from isthmus.errors import BadRecipe
 from isthmus.model import add_lora, begin, compose, part, unfreeze
 from isthmus.options import checked
 from isthmus.registry import find
+from isthmus.train.mixture import kinds
 from isthmus.train.recipe import OBJECTIVE, Lora, Recipe, Stage
 from isthmus.train.state import Progressed
-from isthmus.types import Sample
+from isthmus.types import KINDS, Sample
 
 
 @dataclass
@@ -73,7 +74,7 @@ def _adapter(model: Any, where: str, how: Lora) -> list[Any]:
     """The weights of a part's adapter, which is put there where an earlier stage did not, to be trained."""
     wanted: dict[str, Any] = {"r": how.lora, "alpha": how.lora * how.scale}
     if how.kinds is not None:
-        wanted["kinds"] = how.kinds
+        wanted["kinds"] = [kind for kind in KINDS if kind in how.kinds]
         if model.config.beside is None:
             model.put_beside(**wanted)
         there, own = model.config.beside, list(model.beside.parameters())
@@ -83,7 +84,7 @@ def _adapter(model: Any, where: str, how: Lora) -> list[Any]:
         there = model.config.adapters[where]
         own = [weight for name, weight in part(model, where).named_parameters() if ".lora_" in name]
     if there != wanted:
-        raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one size")
+        raise BadRecipe(f"train: {where} has the adapter {there} of an earlier stage, not {wanted}; keep one")
     return [weight.requires_grad_(True) for weight in own]
 
 
@@ -99,6 +100,13 @@ def helpers(goal: Any, groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
 
 def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[[int], Seen]) -> Any:
     """The stage's objective for these samples; `some` gives what so many of them show."""
+    for where, how in stage.train.items():
+        if isinstance(how, Lora) and how.kinds is not None and kinds(samples).isdisjoint(how.kinds):
+            shown = ", ".join(sorted(kinds(samples))) or "no media"
+            what = (
+                f"its data show {shown}, and none of {', '.join(how.kinds)}: the adapter for these would not be trained"
+            )
+            raise BadRecipe(f"stage {stage.name}: {where}: {what}")
     build = find("isthmus.train.objectives", stage.objective).Objective
     return build(run.model, run.processor, samples, some, **checked(build.__init__, OBJECTIVE, stage.options))
 
