@@ -103,9 +103,7 @@ def objective(run: Run, stage: Stage, samples: Sequence[Sample], some: Callable[
     for where, how in stage.train.items():
         if isinstance(how, Lora) and how.kinds is not None and kinds(samples).isdisjoint(how.kinds):
             shown = ", ".join(sorted(kinds(samples))) or "no media"
-            what = (
-                f"its data show {shown}, and none of {', '.join(how.kinds)}: the adapter for these would not be trained"
-            )
+            what = f"its data show {shown}, and none of {', '.join(how.kinds)}, so it would not be trained"
             raise BadRecipe(f"stage {stage.name}: {where}: {what}")
     build = find("isthmus.train.objectives", stage.objective).Objective
     return build(run.model, run.processor, samples, some, **checked(build.__init__, OBJECTIVE, stage.options))
