@@ -1,9 +1,9 @@
 """Clips of one animated drawing that moves over a coloured ground, with questions whose answers are known.
 
 A clip's *layout* is the way the drawing goes and the place about which it does: `HELD_OUT_LAYOUTS` are never drawn
-where training asks for the way (`emoji-events`, which does not ask, has drawings everywhere). In every place that is drawn it goes all
-ways, and it is there in the middle of the clip: that frame says nothing about the way, and the first or the last one,
-which do, mislead nobody who goes by them in a new place.
+where training asks for the way (`emoji-events`, which does not ask, has drawings everywhere). In every place that is
+drawn it goes all ways, and it is there in the middle of the clip: that frame says nothing about the way, and the first
+or the last one, which do, mislead nobody who goes by them in a new place.
 """
 
 from __future__ import annotations
