@@ -4,11 +4,10 @@
 
 Real films are made (H.264 and AAC, 336 x 336): an animated emoji that moves in a place where training never asked
 which way, over a coloured ground, a word written below it, and a recorded sentence that no training heard. Of some
-nothing is said, of some nothing is written. Every question is asked of one model in three ways: with what `video-
-to-text` tells before it (speech by Whisper, on-screen text by RapidOCR, a caption by the model itself), with the
-film's soft tokens, and with both, which is VideoChat's pairing (Li et al., 2023, arXiv:2305.06355). Beside the text
-alone stands a film of one grey frame, so that the model answers in the form and with the weights that it learned
-for films; text without any film is asked as well.
+nothing is said, of some nothing is written. Every question is asked of one model in four ways: of the text alone, which
+is what `video-to-text` tells (speech by Whisper, on-screen text by RapidOCR, a caption by the model itself); of the
+text with a film of one grey frame, so that the model answers in the form and with the weights that it learned for
+films; of the film's soft tokens alone; and of both, which is VideoChat's pairing (Li et al., 2023, arXiv:2305.06355).
 
 An answer is right when it equals the truth after normalisation; of what is said, after Whisper's normalisation of
 English. Intervals are Wilson's, 95 %.
