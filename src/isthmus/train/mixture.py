@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isthmus import model_folder
 from isthmus.data.features import BATCH
 from isthmus.data.index import TOLERATE, Chosen, Index
 from isthmus.data.seen import Seen, spread
@@ -217,8 +218,10 @@ def read_data(recipe: Recipe) -> list[tuple[Sequence[Sample], list[Mix]]]:
     """The samples of every stage, as `stage_samples` gives them; those of the benchmarks are tried too.
 
     Raises `BadRecipe` and `BadData` for whatever would stop the run at its start, such as media that the model does not
-    take.
+    take, and `UnknownName` for a start that is not there.
     """
+    if recipe.start is not None:
+        model_folder(recipe.start)
     data = [stage_samples(stage, recipe.seed) for stage in recipe.stages]
     for stage, (samples, _) in zip(recipe.stages, data, strict=True):
         _takes(recipe.model, stage.name, samples)
