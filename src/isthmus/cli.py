@@ -387,6 +387,42 @@ def evaluate(
         print_table(rows, Console())
 
 
+@app.command()
+def score(
+    benchmark: Annotated[str | None, typer.Argument(help="A name of --list.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="In the benchmark's own form: a file, or a folder.")] = None,
+    references: Annotated[Path | None, typer.Option(help="The truths, where predictions do not hold them.")] = None,
+    mode: Annotated[str, typer.Option(help="official: the authors' rule; lenient: as a person reads.")] = "official",
+    as_json: AsJson = False,
+    every: Annotated[
+        bool, typer.Option("--list", help="The benchmarks, their forms and an example line each.")
+    ] = False,
+) -> None:
+    """Score a file of predictions by a benchmark's own rule, with no model.
+
+    Every figure has its n and a 95 % interval; what could not be scored is counted, by reason, and is in no figure.
+
+    \b
+    Examples:
+      isthmus score --list
+      isthmus score pope --predictions answers.jsonl --references coco_pope_random.json
+      isthmus score pope --predictions answers.jsonl --references pope/ --json
+    """
+    from isthmus.evaluate import told
+    from isthmus.evaluate.benchmarks import score as figures
+
+    if every:
+        told.listed(benchmark, Console(), as_json)
+        return
+    if benchmark is None or predictions is None:
+        raise typer.BadParameter("a benchmark and --predictions are needed; isthmus score --list shows both")
+    found = figures(benchmark, predictions, references, mode)
+    if as_json:
+        print(json.dumps(found.to_dict(benchmark, mode), indent=1, allow_nan=False))
+    else:
+        told.show(benchmark, mode, found, Console())
+
+
 Data = Annotated[str, typer.Argument(help="Files, a folder or a data set, as in a recipe.")]
 Split = Annotated[str, typer.Option(help="Of a data set.")]
 Count = Annotated[int | None, typer.Option(min=1, help="A seeded sample of so many.")]

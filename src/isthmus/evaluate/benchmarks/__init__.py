@@ -1,0 +1,52 @@
+"""Benchmarks: one file each, found by its name, with its data, its prompt and its scorer.
+
+A file holds literals, which listings read without importing it: `ABOUT`, a line; `PREDICTIONS`, the forms that its
+predictions have, each with an example line; `REFERENCES`, likewise, empty where rows of predictions hold the truth as
+well; `SOURCE`, whose rule it is. And the scorer:
+
+    score(predictions: Path, references: Path | None, mode: str) -> Scored
+
+In the mode `official` it does exactly what the authors' own code does, so that published figures come out of published
+files digit for digit; `lenient` reads answers as a person would, and leaves unscored what nobody could read. Paths are
+files, or folders where the benchmark comes as one. Files that cannot be used are `BadData`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from isthmus import registry
+from isthmus.errors import BadData, UnknownName
+from isthmus.evaluate.scored import MODES, Scored
+
+__all__ = ["PACKAGE", "score"]
+
+PACKAGE = "isthmus.evaluate.benchmarks"
+
+
+def score(
+    benchmark: str, predictions: str | Path, references: str | Path | None = None, mode: str = "official"
+) -> Scored:
+    """The figures of a file of predictions, by a benchmark's own rule.
+
+    Args:
+        benchmark: a name of `isthmus score --list`.
+        predictions: a file in one of the benchmark's own forms.
+        references: the truths; not needed where the rows of predictions hold them.
+        mode: `official`, the authors' rule, or `lenient`.
+
+    Raises:
+        UnknownName: for a benchmark or a mode that does not exist.
+        BadData: for files that are missing, are in another form, or do not belong together.
+    """
+    module = registry.find(PACKAGE, benchmark)
+    if mode not in MODES:
+        raise UnknownName(registry.miss("mode", mode, MODES))
+    places = {"predictions": Path(predictions), "references": Path(references) if references is not None else None}
+    for what, place in places.items():
+        if place is not None and not place.exists():
+            raise BadData(f"{place}: no such file of {what}")
+    if places["references"] is None and module.REFERENCES and not getattr(module, "INSIDE", False):
+        raise BadData(f"{benchmark} needs --references: {next(iter(module.REFERENCES))}")
+    found: Scored = module.score(places["predictions"], places["references"], mode)
+    return found

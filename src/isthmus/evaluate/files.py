@@ -1,0 +1,167 @@
+"""Reading the files in which benchmarks and authors publish predictions and references, whatever their form.
+
+JSON, JSON lines, objects that only commas part, comma- and tab-separated values, and Excel's sheets all become the
+same: rows, each a dictionary. What a file is, is told by what is in it; the name decides only between commas and tabs,
+and for XLSX.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import BadData
+
+Row = dict[str, Any]
+TABLES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+SHEETS = (".xlsx", ".xlsm")
+HUGE = min(sys.maxsize, 2**31 - 1)  # characters of a field: tables hold pictures in base64
+
+
+def document(path: Path) -> Any:
+    """What a JSON file holds; of JSON lines, or objects with or without commas between them, a list.
+
+    Raises `BadData` naming the file and the line for what is not JSON, and for an empty file.
+    """
+    text = _text(path)
+    decoder = json.JSONDecoder()
+    found: list[Any] = []
+    place = _next(text, 0)
+    while place < len(text):
+        try:
+            value, place = decoder.raw_decode(text, place)
+        except (json.JSONDecodeError, RecursionError) as error:
+            at = getattr(error, "pos", place)
+            what = getattr(error, "msg", "it is nested too deeply")
+            raise BadData(f"{path}, line {text.count(chr(10), 0, at) + 1}: not JSON: {what}") from error
+        found.append(value)
+        place = _next(text, place)
+    if not found:
+        raise BadData(f"{path}: the file is empty")
+    return found[0] if len(found) == 1 and not (path.suffix == ".jsonl" and isinstance(found[0], dict)) else found
+
+
+def rows(path: Path) -> list[Row]:
+    """The rows of a file: of JSON its list, of one list below a single key that list, of a table its lines.
+
+    Raises `BadData` for a file that holds anything else, naming it.
+    """
+    if path.suffix.lower() in SHEETS:
+        return list(_sheet(path))
+    if path.suffix.lower() in TABLES and not _text(path).lstrip().startswith(("{", "[")):
+        return list(_table(path, TABLES[path.suffix.lower()]))
+    found = document(path)
+    if isinstance(found, Mapping):
+        lists = [value for value in found.values() if isinstance(value, list)]
+        found = lists[0] if len(lists) == 1 else [dict(found)]
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise BadData(f"{path}: expected a list of objects, one for each sample")
+    return found
+
+
+def by_id(path: Path, *, ids: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
+    """Values by id, of `{id: value}`, or of rows that have one of `ids` and one of `texts` as keys.
+
+    Raises `BadData` for rows without these keys, and for an id that stands twice.
+    """
+    if path.suffix.lower() not in (*SHEETS, *TABLES):
+        found = document(path)
+        if isinstance(found, Mapping) and not (set(ids) & found.keys() and set(texts) & found.keys()):
+            lists = [value for value in found.values() if isinstance(value, list) and value]
+            if not (len(lists) == 1 and len(found) > 1 and isinstance(lists[0][0], Mapping)):
+                return {str(key): value for key, value in found.items()}
+    answers: dict[str, Any] = {}
+    for number, row in enumerate(rows(path), 1):
+        name = str(pick(row, ids, path, number))
+        if name in answers:
+            raise BadData(f"{path}, row {number}: the id {name} stands twice")
+        answers[name] = pick(row, texts, path, number)
+    return answers
+
+
+def pick(row: Mapping[str, Any], keys: Sequence[str], path: Path, number: int) -> Any:
+    """The value of the first of `keys` that a row has. Raises `BadData` naming file, row, keys and what it has."""
+    for key in keys:
+        if key in row:
+            return row[key]
+    raise BadData(
+        f"{path}, row {number}: none of the keys {', '.join(keys)}. It has {', '.join(map(str, row)) or 'none'}"
+    )
+
+
+def matched(
+    answers: Mapping[str, Any], truths: Mapping[str, Any], unscored: dict[str, str], reason: str = "no prediction"
+) -> list[str]:
+    """The ids of both, in the order of the truths; those without an answer go into `unscored`.
+
+    Raises `BadData` when no id is in both: these are then the files of two benchmarks, or of two splits.
+    """
+    both = [name for name in truths if name in answers]
+    if truths and not both:
+        raise BadData(
+            f"no id of the predictions ({_some(answers)}) is among those of the references ({_some(truths)}): are these"
+            " files of the same split?"
+        )
+    unscored |= {name: reason for name in truths if name not in answers}
+    return both
+
+
+def folder(path: Path, read: Callable[[Path], list[Row]] = rows, pattern: str = "*") -> list[Row]:
+    """The rows of a file, or of all files of a folder, each with the file's name under `_file`, without its ending."""
+    if not path.is_dir():
+        return [row | {"_file": path.stem} for row in read(path)]
+    files = sorted(file for file in path.glob(pattern) if file.is_file() and not file.name.startswith("."))
+    if not files:
+        raise BadData(f"{path}: no file {pattern} in this folder")
+    return [row | {"_file": file.stem} for file in files for row in read(file)]
+
+
+def _some(names: Mapping[str, Any]) -> str:
+    return ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _text(path: Path) -> str:
+    """Raises `BadData` for what is not text; a byte order mark is left out."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadData(f"{path}: not text in UTF-8 (byte {error.start})") from error
+
+
+def _next(text: str, place: int) -> int:
+    """Where the next value begins: behind white space and commas."""
+    while place < len(text) and text[place] in " \t\r\n,":
+        place += 1
+    return place
+
+
+def _table(path: Path, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(HUGE)
+    lines = csv.DictReader(_text(path).splitlines(keepends=True), delimiter=delimiter)
+    if not lines.fieldnames:
+        raise BadData(f"{path}: the file is empty")
+    for row in lines:
+        if None in row or None in row.values():
+            raise BadData(
+                f"{path}, line {lines.line_num}: not as many fields as the first line, {len(lines.fieldnames)}"
+            )
+        yield row
+
+
+def _sheet(path: Path) -> Iterator[Row]:
+    """The rows of a workbook's first sheet, whose first row names the columns; empty cells are left out."""
+    from isthmus.experts import need
+
+    workbook = need("openpyxl", "eval").load_workbook(path, read_only=True, data_only=True)
+    lines = workbook.worksheets[0].iter_rows(values_only=True)
+    names = [str(name) for name in next(lines, ())]
+    if not names:
+        raise BadData(f"{path}: the sheet is empty")
+    for line in lines:
+        row = {name: value for name, value in zip(names, line, strict=False) if value is not None}
+        if row:
+            yield row
