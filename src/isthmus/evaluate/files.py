@@ -70,9 +70,9 @@ def by_id(path: Path, *, ids: Sequence[str], texts: Sequence[str]) -> dict[str, 
     """
     if path.suffix.lower() not in (*SHEETS, *TABLES):
         found = document(path)
-        if isinstance(found, Mapping) and not (set(ids) & found.keys() and set(texts) & found.keys()):
+        if isinstance(found, Mapping) and not _has(found, ids, texts):
             lists = [value for value in found.values() if isinstance(value, list) and value]
-            if not (len(lists) == 1 and len(found) > 1 and isinstance(lists[0][0], Mapping)):
+            if not (len(lists) == 1 and _has(lists[0][0], ids, texts)):
                 return {str(key): value for key, value in found.items()}
     answers: dict[str, Any] = {}
     for number, row in enumerate(rows(path), 1):
@@ -120,6 +120,11 @@ def folder(path: Path, read: Callable[[Path], list[Row]] = rows, pattern: str = 
     return [row | {"_file": file.stem} for file in files for row in read(file)]
 
 
+def _has(row: Any, ids: Sequence[str], texts: Sequence[str]) -> bool:
+    """Whether it is a row with an id and a text."""
+    return isinstance(row, Mapping) and bool(set(ids) & row.keys() and set(texts) & row.keys())
+
+
 def _some(names: Mapping[str, Any]) -> str:
     return ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
 
@@ -130,6 +135,8 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadData(f"{path}: not text in UTF-8 (byte {error.start})") from error
+    except IsADirectoryError as error:
+        raise BadData(f"{path}: a folder, where a file is expected") from error
 
 
 def _next(text: str, place: int) -> int:

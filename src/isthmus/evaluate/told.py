@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -59,3 +61,19 @@ def listed(benchmark: str | None, console: Console, as_json: bool) -> None:
             for form, example in own[what].items():
                 console.print(f"  {what.lower()}: {form}", highlight=False, markup=False, soft_wrap=True)
                 console.print(f"    {example}", highlight=False, markup=False, soft_wrap=True, style="cyan")
+
+
+def written(page: str) -> str:
+    """A page of the documentation with its table of benchmarks as the folder has them."""
+    begin, end = "<!-- benchmarks -->\n", "<!-- end -->"
+    rows = ["| benchmark | what it asks | rule of |", "|---|---|---|"]
+    for name in names(PACKAGE):
+        own = constants(PACKAGE, name)
+        rows.append(f"| `{name}` | {own['ABOUT']} | {own['SOURCE']} |")
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n" + "\n".join(rows) + f"\n\n{end}{rest.split(end)[1]}"
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    place.write_text(written(place.read_text(encoding="utf-8")), encoding="utf-8")

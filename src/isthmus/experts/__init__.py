@@ -115,7 +115,7 @@ def need(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise PartUnavailable(f"this expert needs {package}: pip install 'isthmus[{extra}]'") from error
+        raise PartUnavailable(f"{package} is needed for this: pip install 'isthmus[{extra}]'") from error
 
 
 def kind_of(medium: Medium, kinds: Sequence[str], name: str) -> None:

@@ -1,0 +1,176 @@
+"""Questions with their truth and what a model said, from the forms in which people publish both.
+
+Keys are taken in lower case with underscores (`l2-category` and `L2_Category` are `l2_category`), but the columns of
+options, A to Z, as they are. Predictions and references belong together by their ids, whatever the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from isthmus.errors import BadData
+from isthmus.evaluate.files import SHEETS, TABLES, Row, document, matched, pick, rows
+from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, proportion
+
+IDS = ("index", "question_id", "questionid", "q_id", "qid", "id", "sample_id", "data_id", "pid", "doc_id")
+SAID = ("prediction", "text", "response", "model_output", "model_prediction", "pred", "output", "filtered_resps")
+TRUTH = ("ground_truth", "gt", "gt_answer", "target", "label", "truth", "answer", "correct_answer")
+SHORT = 64  # characters: a longer `image` is a picture in base64, a shorter one the index of the row that holds it
+
+
+class Asked(NamedTuple):
+    """One question; `said` is empty where a row says nothing, `image` names what several questions share."""
+
+    id: str
+    said: str
+    truth: str
+    row: Row
+    image: str
+
+
+class Judged(NamedTuple):
+    """One answer, right or not, the parts of the benchmark that it belongs to, and its picture."""
+
+    right: bool
+    parts: tuple[str, ...]
+    image: str
+
+
+def slug(name: object) -> str:
+    """A part's name as metrics carry it.
+
+    >>> slug("Image Scene & Topic")
+    'image_scene_&_topic'
+    """
+    return "_".join(str(name).strip().lower().replace("/", " or ").split())
+
+
+def text(value: object) -> str:
+    """A cell as text: a list of one is its item, a number that is whole has no point, NaN and None are empty.
+
+    >>> text(["A"]), text(3.0), text(float("nan")), text(None)
+    ('A', '3', '', '')
+    """
+    while isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def accuracies(some: Sequence[Judged], name: str = "accuracy") -> dict[str, Figure]:
+    """The share of right answers, over all and in each part, in the order in which the parts first appear.
+
+    >>> found = accuracies([Judged(True, ("a",), "1"), Judged(False, ("b",), "2")])
+    >>> {key: figure.value for key, figure in found.items()}
+    {'accuracy': 0.5, 'a/accuracy': 1.0, 'b/accuracy': 0.0}
+    """
+    found = {name: proportion((one.right for one in some), (one.image for one in some))}
+    for part in dict.fromkeys(part for one in some for part in one.parts):
+        own = [one for one in some if part in one.parts]
+        found[f"{part}/{name}"] = proportion((one.right for one in own), (one.image for one in own))
+    return found
+
+
+def macro(some: Sequence[Judged]) -> Figure:
+    """The mean over parts of the share of right answers, each answer in its first part.
+
+    >>> some = [Judged(hit, (part,), str(i)) for i, (hit, part) in enumerate([(True, "a"), (True, "b"), (False, "b")])]
+    >>> macro(some).value
+    0.75
+    """
+    place = {part: i for i, part in enumerate(dict.fromkeys(one.parts[0] for one in some))}
+    counts_KT2 = np.zeros((len(some), len(place), 2))
+    for row_T2, one in zip(counts_KT2, some, strict=True):
+        row_T2[place[one.parts[0]]] = (one.right, 1)
+
+    def statistic(sums: Floats) -> Floats:
+        each = sums.reshape(*sums.shape[:-1], len(place), 2)
+        return np.asarray(over(each[..., 0], each[..., 1]).mean(-1))
+
+    return of_sums(statistic, counts_KT2.reshape(len(some), -1), (one.image for one in some))
+
+
+def table(path: Path, value: str = "prediction") -> list[Row]:
+    """The rows of a file; of `{id: text}` rows with that text under the key `value`, of `{id: {...}}` its objects."""
+    if path.suffix.lower() not in (*SHEETS, *TABLES):
+        found = document(path)
+        if isinstance(found, Mapping) and not set(map(_key, found)) & {*IDS, *SAID}:
+            if found and all(isinstance(own, Mapping) for own in found.values()):
+                return [{"index": key} | _named(own) for key, own in found.items()]
+            if found and all(isinstance(own, str | int | float | None) for own in found.values()):
+                return [{"index": key, value: own} for key, own in found.items()]
+    return [_named(row) for row in filled(path)]
+
+
+def filled(path: Path) -> list[Row]:
+    """The rows of a file; `BadData` where there are none."""
+    if not (found := rows(path)):
+        raise BadData(f"{path}: no rows in this file")
+    return found
+
+
+def asked(
+    predictions: Path,
+    references: Path | None,
+    found: Scored,
+    said: Sequence[str] = SAID,
+    truth: Sequence[str] = TRUTH,
+) -> list[Asked]:
+    """The questions that were answered, in the order of the references; the others go into `found.unscored`.
+
+    Raises `BadData` for rows without an answer or a truth, an id that stands twice, and files without an id in common.
+    """
+    answers = _by_id(table(predictions), predictions)
+    truths = answers if references is None else _by_id(table(references, "answer"), references)
+    names = matched(answers, truths, found.unscored)
+    if more := len(answers) - len(names):
+        found.notes.append(f"{more:,} predictions are of no question of {references} and were left out")
+    source = references or predictions
+    told = {key for row in answers.values() for key in row} & set(said)  # an empty cell of a sheet has no key
+    keys = said if references is None or told else (*said, "answer")
+    both = []
+    for number, name in enumerate(names, 1):
+        answer = text(
+            pick(answers[name] if not told else dict.fromkeys(told) | answers[name], keys, predictions, number)
+        )
+        true = text(pick(truths[name], truth, source, number)).strip()
+        if not true:
+            raise BadData(f"{source}: the truth of {name} is empty; a test set whose answers are not public has none")
+        both.append(Asked(name, answer, true, answers[name] | truths[name], ""))
+    return _with_images(both)
+
+
+def _by_id(some: Iterable[Row], path: Path) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for number, row in enumerate(some, 1):
+        name = text(pick(row, IDS, path, number)).strip()
+        if name in found:
+            raise BadData(f"{path}, row {number}: the id {name} stands twice")
+        found[name] = row
+    return found
+
+
+def _with_images(some: Sequence[Asked]) -> list[Asked]:
+    """Each question with the name of its picture: a path, or the first row that holds the same picture."""
+    holder: dict[str, str] = {}
+    found = []
+    for one in some:
+        image = text(next((one.row[key] for key in ("image_path", "image", "image_id") if one.row.get(key)), ""))
+        found.append(
+            one._replace(image=image if 0 < len(image) < SHORT else holder.setdefault(image or one.id, one.id))
+        )
+    return found
+
+
+def _named(row: Mapping[Any, Any]) -> Row:
+    return {_key(key): value for key, value in row.items()}
+
+
+def _key(key: object) -> str:
+    name = str(key).strip()
+    return name if len(name) == 1 else name.lower().replace("-", "_").replace(" ", "_")

@@ -1,0 +1,87 @@
+"""Entailment scores of answers, from what a classifier of entailment made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks._rows import text
+from isthmus.evaluate.benchmarks._tasks import loaded
+from isthmus.evaluate.files import Row
+from isthmus.evaluate.metrics.entailment import CLASSES, Probabilities, entailment_score, weighted_score
+from isthmus.evaluate.scored import Scored, mean, proportion
+
+ABOUT = "does the answer follow from its references? Of a classifier's probabilities"
+SOURCE = (
+    "entailment_score: mean over references of P(entailment); weighted_score: mean_i w_i (P(entailment) + P(neutral))"
+)
+PREDICTIONS = {
+    "rows with the probabilities for each reference": (
+        '{"id": "1", "probabilities": [{"entailment": 0.9, "neutral": 0.08, "contradiction": 0.02}], "weights": [1]}'
+    ),
+    "or as lists, in this order": '{"id": "1", "probabilities": [[0.9, 0.08, 0.02], [0.4, 0.5, 0.1]]}',
+    "or as logits": '{"id": "1", "logits": [{"entailment": 2.1, "neutral": -0.3, "contradiction": -1.7}]}',
+}
+REFERENCES = {}  # type: ignore[var-annotated]  # listings read plain assignments only
+
+
+def score(predictions: Path, references: Path | None, mode: str) -> Scored:
+    """Both scores, and the share of answers that all their references entail most likely; both modes are the same."""
+    found = Scored()
+    entailed, weighted, all_of_them, clusters = [], [], [], []
+    for number, row in enumerate(loaded(predictions), 1):
+        where = f"{predictions}, row {number}"
+        name = next((text(row[key]) for key in ("id", "question_id", "index") if text(row.get(key))), str(number - 1))
+        some = _probabilities(row, where)
+        if not some:
+            found.unscored[name] = "no reference"
+            continue
+        weights = _weights(row.get("weights"), len(some), where)
+        entailed.append(entailment_score(some))
+        weighted.append(weighted_score(some, weights))
+        all_of_them.append(all(one.entailment == max(one) for one in some))
+        clusters.append(text(row.get("image") or row.get("image_id")) or name)
+    found.metrics["entailment_score"] = mean(entailed, clusters)
+    found.metrics["weighted_score"] = mean(weighted, clusters)
+    found.metrics["entailed"] = proportion(all_of_them, clusters)
+    return found
+
+
+def _probabilities(row: Row, where: str) -> list[Probabilities]:
+    key = next((key for key in ("probabilities", "probs", "logits") if key in row), "")
+    if not key:
+        raise BadData(
+            f"{where}: no probabilities. A model's come from isthmus.evaluate.metrics.entailment.Classifier(FOLDER)"
+            f".probabilities([(reference, answer), ...]). It has {', '.join(key for key in row if key != '_file')}"
+        )
+    cell = row[key]
+    single = isinstance(cell, dict) or (isinstance(cell, list) and cell and isinstance(cell[0], int | float))
+    return [_one(one, key == "logits", where) for one in ([cell] if single else cell or [])]
+
+
+def _one(cell: Any, logits: bool, where: str) -> Probabilities:
+    """One reference's three numbers; logits through a softmax."""
+    if isinstance(cell, dict):
+        lower = {str(key).lower(): value for key, value in cell.items()}
+        cell = [lower.get(name) for name in CLASSES]
+    try:
+        numbers = [float(one) for one in cell]
+    except (TypeError, ValueError) as error:
+        raise BadData(f"{where}: {', '.join(CLASSES)} are needed for each reference, not {cell!r}") from error
+    if logits and len(numbers) == 3:
+        powers = [math.exp(one - max(numbers)) for one in numbers]
+        numbers = [power / sum(powers) for power in powers]
+    if len(numbers) != 3 or not all(-1e-6 <= one <= 1 + 1e-6 for one in numbers) or abs(sum(numbers) - 1) > 1e-3:
+        raise BadData(f"{where}: {numbers} are not the probabilities of {', '.join(CLASSES)}, which sum to 1")
+    return Probabilities(*numbers)
+
+
+def _weights(cell: Any, count: int, where: str) -> Sequence[float] | None:
+    if cell is None:
+        return None
+    if not isinstance(cell, list) or len(cell) != count or not all(isinstance(one, int | float) for one in cell):
+        raise BadData(f"{where}: as many weights as references are needed, {count}, not {cell!r}")
+    return [float(one) for one in cell]

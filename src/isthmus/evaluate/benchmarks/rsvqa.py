@@ -1,0 +1,98 @@
+"""RSVQA: questions about aerial and satellite pictures, by type of question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from isthmus.errors import BadData
+from isthmus.evaluate.answers import IDS, IMAGES, by, first, pairs, records, slug, text
+from isthmus.evaluate.benchmarks._parts import Value, add
+from isthmus.evaluate.benchmarks.dynamic_superb import plain
+from isthmus.evaluate.files import Row
+from isthmus.evaluate.scored import Scored, of_sums
+
+ABOUT = "questions about aerial and satellite pictures: presence, comparison, count, area, rural or urban"
+SOURCE = "Lobry et al., 2020, arXiv:2003.07333; exact match of the answer, counts and areas in the paper's classes"
+PREDICTIONS = {
+    "rows with the truth inside, as GeoChat's": (
+        '{"question_id": 1, "type": "presence", "answer": "Yes", "ground_truth": "yes"}'
+    ),
+    "by the question's id": '{"question_id": 1, "answer": "yes"}',
+}
+REFERENCES = {
+    "the folder of LR_split_test_questions.json and LR_split_test_answers.json (or HR), or one file of rows": (
+        '{"questions": [{"id": 1, "img_id": 2, "type": "presence", "question": "...", "answers_ids": [7]}]}'
+    ),
+}
+INSIDE = True  # rows of predictions may hold the truth
+TYPES = ("type", "question_type", "category")
+ORDER = ("presence", "comp", "count", "area", "rural_urban")
+CLASSES = ((0, "0"), (10, "between 0 and 10"), (100, "between 10 and 100"), (1000, "between 100 and 1000"))
+
+
+def score(predictions: Path, references: Path | None, mode: str) -> Scored:
+    """accuracy over all questions (OA), average_accuracy over the types (AA), and each type's.
+
+    Counts of the low-resolution set are compared in the paper's classes where the truth is one; the lenient mode also
+    takes the first word of an answer for yes and no.
+    """
+    found = Scored()
+    truths = None if references is None else _questions(references)
+    values = []
+    for one in pairs(predictions, truths, found, joins=(by(IDS), by(IMAGES, ["question"]))):
+        truth, kind = plain(one.told()[0]), slug(first(one.truth | one.own, TYPES) or "other")
+        said = plain(one.said)
+        if mode != "official" and truth in ("yes", "no") and said:
+            said = said.replace(",", " ").split()[0]
+        image = text(first(one.truth | one.own, IMAGES) or one.id)
+        values.append(Value(float(said == truth or classed(said) == truth), image, (kind,)))
+    add(found, "accuracy", values, ORDER)
+    kinds = sorted({one.parts[0] for one in values})
+    if len(kinds) > 1:
+        width = len(kinds)
+        sums = np.array(
+            [
+                [*((one.parts[0] == k) * one.value for k in kinds), *(one.parts[0] == k for k in kinds)]
+                for one in values
+            ],
+            float,
+        )
+        average = of_sums(lambda s: (s[..., :width] / s[..., width:]).mean(-1), sums, [one.cluster for one in values])
+        rest = found.metrics
+        found.metrics = {"accuracy": rest.pop("accuracy"), "average_accuracy": average} | rest
+    return found
+
+
+def classed(count: str) -> str:
+    """A count as the class of the low-resolution set that holds it; anything else as it is.
+
+    >>> classed("7"), classed("0"), classed("2500"), classed("yes")
+    ('between 0 and 10', '0', 'more than 1000', 'yes')
+    """
+    if not count.isdecimal():
+        return count
+    return next((name for top, name in CLASSES if int(count) <= top), "more than 1000")
+
+
+def _questions(references: Path) -> list[Row]:
+    """The questions with their answers: of a folder, those of its two files that belong together."""
+    if not references.is_dir():
+        rows = records(references)
+        if not any(key in row for row in rows for key in ("answer", "ground_truth", "answers", "label")):
+            raise BadData(f"{references}: its questions have no answers; give the folder that has the answers as well")
+        return rows
+    asked, told = (sorted(references.glob(f"*{what}*.json")) for what in ("question", "answer"))
+    if not asked or not told:
+        raise BadData(f"{references}: no files *_questions.json and *_answers.json in this folder")
+    answers = {text(row.get("question_id")): row for row in records(_test(told)) if "answer" in row}
+    rows = [row for row in records(_test(asked)) if row.get("active", True) and text(row.get("id")) in answers]
+    if not rows:
+        raise BadData(f"{references}: no answer in it has the id of one of its questions as question_id")
+    return [row | {"answer": answers[text(row["id"])]["answer"]} for row in rows]
+
+
+def _test(files: list[Path]) -> Path:
+    """The test split's file, or the first where none is named so."""
+    return next((one for one in files if "test" in one.stem), files[0])

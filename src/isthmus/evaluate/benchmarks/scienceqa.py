@@ -1,0 +1,181 @@
+"""ScienceQA: multiple-choice science questions of school, about half of them with a picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks._choices import noted
+from isthmus.evaluate.benchmarks._choices import read as read_letter
+from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, asked, table, text
+from isthmus.evaluate.benchmarks.mmbench import judged, parts
+from isthmus.evaluate.files import SHEETS, TABLES, Row, document, matched, pick, rows
+from isthmus.evaluate.scored import Scored
+
+ABOUT = "science questions of school, with and without pictures; `img` is what LLaVA and others report"
+SOURCE = "Lu et al., 2022, arXiv:2209.09513; letters as read by eval_science_qa.py of github.com/haotian-liu/LLaVA"
+PREDICTIONS = {
+    "LLaVA's answers": '{"question_id": "4", "prompt": "<image>\\nWhich...", "text": "B"}',
+    "the authors' results, or LLaVA's": '{"acc": 74.4, "results": {"4": 1, "5": 0}, "outputs": {"4": "B"}}',
+    "LLaVA's judged answers, which need no references": (
+        '{"correct": [{"question_id": "4", "parsed_ans": "B", "ground_truth": "B", "is_multimodal": true}], '
+        '"incorrect": []}'
+    ),
+    "a sheet of VLMEvalKit (XLSX, TSV, CSV)": "index\tquestion\tA\tB\tanswer\tprediction",
+}
+REFERENCES = {
+    "the folder of problems.json and pid_splits.json, or problems.json": (
+        '{"4": {"choices": ["yes", "no"], "answer": 1, "hint": "", "image": "image.png", "subject": "natural science", '
+        '"grade": "grade2", "split": "test"}}'
+    ),
+    "LLaVA's questions": (
+        '[{"id": "4", "image": "4/image.png", "conversations": [{"from": "human", "value": "..."}, '
+        '{"from": "gpt", "value": "The answer is B."}]}]'
+    ),
+}
+INSIDE = True
+LETTERS = "ABCDE"
+SUBJECTS = {"natural science": "nat", "social science": "soc", "language science": "lan"}
+
+
+def score(predictions: Path, references: Path | None, mode: str) -> Scored:
+    """Accuracy over all, over the questions with a picture, and the columns of the authors' table."""
+    found = Scored()
+    if predictions.suffix.lower() in (*SHEETS, *TABLES):
+        some = asked(predictions, references, found)
+        hits = judged(some, mode, found)
+        found.add(accuracies([Judged(hits[one.id], parts(one), one.image) for one in some if one.id in hits]))
+        return found
+    answers = _answers(predictions)
+    problems = _judged(predictions) if references is None else _problems(references, answers)
+    if more := len(answers.keys() - problems.keys()):
+        found.notes.append(f"{more:,} answers are to no question of {references} and were left out")
+    marks, unread, names = [], 0, matched(answers, problems, found.unscored)
+    for name in names if mode == "lenient" else problems:
+        choice = _choice(answers.get(name), problems[name], mode)
+        if choice is None and mode == "lenient":
+            found.unscored[name] = "no option can be read"
+            continue
+        unread += choice in (None, -1) and name in answers
+        marks.append(Judged(choice == problems[name]["answer"], _parts(problems[name]), name))
+    if mode == "official" and found.unscored:
+        found.notes.append(f"{len(found.unscored):,} questions have no prediction; the official rule counts them wrong")
+        found.unscored.clear()
+    noted(unread, found)
+    found.add(accuracies(marks))
+    order = ("accuracy", "img", "nat", "soc", "lan", "txt", "no", "g1-6", "g7-12")
+    found.metrics = dict(sorted(found.metrics.items(), key=lambda item: order.index(item[0].split("/")[0])))
+    return found
+
+
+def letter(answer: str) -> str | None:
+    """The official reading: a letter by itself, one before a full stop and a space, or the only `The answer is X.`.
+
+    >>> letter("B"), letter("B. Ohio"), letter("So: The answer is B."), letter("B)"), letter("Ohio")
+    ('B', 'B', 'B', None, None)
+    """
+    if answer in tuple(LETTERS):
+        return answer
+    if answer[:1] in tuple(LETTERS) and answer[1:3] == ". ":
+        return answer[0]
+    called = re.findall(r"The answer is ([A-Z]).", answer)  # any character may follow, as in the authors' code
+    return called[0] if len(called) == 1 else None
+
+
+def _choice(answer: Any, problem: Row, mode: str) -> int | None:
+    """The number of the option chosen, from 0; a number that stands in the authors' results is that already."""
+    if isinstance(answer, int | float) and not isinstance(answer, bool):
+        return int(answer) if answer == answer else None
+    if answer is None:
+        return None
+    count = len(problem["choices"])
+    options = dict(zip(LETTERS, problem["choices"], strict=False))
+    found = letter(answer) if mode == "official" else read_letter(answer, options)
+    return LETTERS.index(found) if found and found in LETTERS[:count] else None
+
+
+def _parts(problem: Row) -> tuple[str, ...]:
+    """The columns of the authors' table that a problem belongs to."""
+    grade = re.fullmatch(r"grade(\d+)", str(problem.get("grade", "")))
+    told = [
+        "img" if problem.get("image") else "",
+        SUBJECTS.get(str(problem.get("subject")), ""),
+        "txt" if problem.get("hint") else "",
+        "no" if "hint" in problem and not problem["hint"] and not problem.get("image") else "",
+        ("g1-6" if int(grade[1]) <= 6 else "g7-12") if grade else "",
+    ]
+    return tuple(name for name in told if name)
+
+
+def _answers(path: Path) -> dict[str, Any]:
+    """What was said to each question: a text, or the number of an option."""
+    held = document(path)
+    if isinstance(held, Mapping) and {"correct", "incorrect"} <= held.keys():
+        return {name: row["pred"] for name, row in _judged(path).items()}
+    if isinstance(held, Mapping) and isinstance(held.get("results"), Mapping):
+        told = {str(name): text(value) for name, value in held["results"].items()}
+        if odd := [name for name, value in told.items() if not re.fullmatch(r"-?\d+", value)]:
+            raise BadData(f"{path}: the result of {odd[0]} is {told[odd[0]]!r}, not the number of an option")
+        return {name: int(value) for name, value in told.items()}
+    answers: dict[str, Any] = {}
+    for number, row in enumerate(table(path), 1):
+        name = text(pick(row, IDS, path, number))
+        if name in answers:
+            raise BadData(f"{path}, row {number}: the id {name} stands twice")
+        said = pick(row, SAID if set(SAID) & row.keys() else (*SAID, "answer"), path, number)
+        answers[name] = said if isinstance(said, int) else text(said)
+    return answers
+
+
+def _judged(path: Path) -> dict[str, Row]:
+    """The questions of LLaVA's file of judged answers, as problems whose options are letters."""
+    held = document(path)
+    if not (isinstance(held, Mapping) and {"correct", "incorrect"} <= held.keys()):
+        raise BadData(f"{path}: the truths are not in it; --references: {next(iter(REFERENCES))}")
+    found = {}
+    for number, row in enumerate([*held["correct"], *held["incorrect"]], 1):
+        if not isinstance(row, Mapping) or str(pick(row, ["ground_truth"], path, number)) not in tuple(LETTERS):
+            raise BadData(f"{path}, answer {number}: no letter A to E under ground_truth")
+        truth = LETTERS.index(str(row["ground_truth"]))
+        said = pick(row, ["pred", "parsed_ans"], path, number)
+        found[str(pick(row, ["question_id"], path, number))] = {
+            "choices": list(LETTERS), "answer": truth, "image": row.get("is_multimodal"), "pred": text(said),
+        }  # fmt: skip
+    return found
+
+
+def _problems(path: Path, answers: Mapping[str, Any]) -> dict[str, Row]:
+    """The questions: of the file's `split` test, or of the split that the answers are of, where it names splits."""
+    file = path / "problems.json" if path.is_dir() else path
+    if not file.exists():
+        raise BadData(f"{path}: no problems.json in this folder")
+    held = document(file)
+    if isinstance(held, list):
+        return {str(pick(row, ["id"], file, i)): _of_talk(row, file, i) for i, row in enumerate(rows(file), 1)}
+    some = {str(name): row for name, row in held.items() if isinstance(row, Mapping)}
+    for number, row in enumerate(some.values(), 1):
+        pick(row, ["answer"], file, number)
+        if not isinstance(pick(row, ["choices"], file, number), list):
+            raise BadData(f"{file}, question {number}: choices is not a list")
+    splits = file.parent / "pid_splits.json"
+    named = document(splits) if path.is_dir() and splits.exists() else {}
+    ids = {name: [str(pid) for pid in pids] for name, pids in named.items()}
+    for name, row in {} if ids else some.items():
+        ids.setdefault(str(row.get("split", "all")), []).append(name)
+    best = max(ids.values(), key=lambda own: (len(answers.keys() & set(own)), -len(own)), default=[])
+    return {pid: dict(some[pid]) for pid in best if pid in some}
+
+
+def _of_talk(row: Row, path: Path, number: int) -> Row:
+    """A problem from LLaVA's questions, whose last turn is the answer."""
+    turns = pick(row, ["conversations"], path, number)
+    said = [str(turn.get("value")) for turn in turns if isinstance(turn, Mapping)] or [""]
+    truth = re.search(r"(?:^|answer is )([A-E])\b", said[-1])
+    if truth is None:
+        raise BadData(f"{path}, row {number}: no letter in the answer {said[-1]!r}")
+    letters = re.findall(r"(?:^|\s)\(?([A-E])[.)] ", said[0])
+    count = len(dict.fromkeys(letters)) or len(LETTERS)
+    return {"choices": [""] * count, "answer": LETTERS.index(truth[1]), "image": row.get("image")}

@@ -1,0 +1,1 @@
+"""Metrics of texts and answers: pure functions, one file for each family."""
