@@ -17,6 +17,7 @@ from rich.console import Console
 import isthmus
 from isthmus import cli, listing
 from isthmus.data import emoji, frames, scenes
+from isthmus.evaluate import told
 from isthmus.model import build, load
 from isthmus.parts import catalog, known
 from isthmus.registry import names
@@ -47,6 +48,11 @@ def test_the_tables_of_parts_are_of_these_parts() -> None:
     assert listing.written(PARTS) == PARTS, "python -m isthmus.listing docs/parts.md"
     for name in [*names("isthmus.encoders"), *known(), *frames.NAMED]:
         assert f"| `{name}` |" in PARTS
+
+
+def test_the_table_of_benchmarks_is_of_these_benchmarks() -> None:
+    page = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+    assert told.written(page) == page, "python -m isthmus.evaluate.told docs/evaluation.md"
 
 
 def test_make_has_the_targets() -> None:

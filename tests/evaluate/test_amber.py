@@ -139,7 +139,7 @@ def test_a_sheet_that_holds_the_truth_needs_no_references(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "no answer in it"),
+        ([], "is empty"),
         ([{"id": 1005}], "row 1: none of the keys response"),
         ([{"ID": 1005, "response": "No"}], "row 1: none of the keys id"),
         ([{"id": 1005, "response": "No"}] * 2, "row 2: the id 1005 stands twice"),

@@ -142,7 +142,7 @@ def test_what_cannot_be_read_is_unscored_or_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("captions", "truths", "message"),
     [
-        ([], OBJECTS, "no caption in it"),
+        ([], OBJECTS, "is empty"),
         ([{"id": 1}], OBJECTS, "row 1: none of the keys caption"),
         ([{"caption": "A dog"}], OBJECTS, "row 1: none of the keys image_id"),
         ([{"image_id": 77, "caption": "A dog"}], OBJECTS, "same split"),

@@ -40,6 +40,9 @@ def test_base_forms_follow_morphy() -> None:
     assert [wordnet.lemma(word) for word in ("dogs", "Dogs", "oxen", "cat")] == ["dog", "Dogs", "oxen", "cat"]
     assert wordnet.related("sofas", "couch")
     assert not wordnet.related("dog", "cat")
+    assert wordnet.senses("Sofas") == wordnet.synsets("sofa")
+    assert wordnet.senses("leaves") == wordnet.synsets("leaf"), "an exception"
+    assert wordnet.senses("doger") == wordnet.synsets("dog"), "METEOR's rules know no part of speech"
 
 
 def test_what_a_noun_is_a_kind_of(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import pytest
 from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks import score
 
-
 SPEECH = ("wer", "cer", "bleu", "chrf", "retrieval", "refcoco", "coco-detection")
 TEXTS = (*SPEECH, "arc", "entailment", "gsm8k", "humaneval", "math", "mgsm", "mmlu", "perplexity")
 

@@ -60,6 +60,8 @@ def rows(path: Path) -> list[Row]:
         found = lists[0] if len(lists) == 1 else [dict(found)]
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise BadData(f"{path}: expected a list of objects, one for each sample")
+    if not found:
+        raise BadData(f"{path}: the list is empty")
     return found
 
 

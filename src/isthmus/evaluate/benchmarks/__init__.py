@@ -48,5 +48,10 @@ def score(
             raise BadData(f"{place}: no such file of {what}")
     if places["references"] is None and module.REFERENCES and not getattr(module, "INSIDE", False):
         raise BadData(f"{benchmark} needs --references: {next(iter(module.REFERENCES))}")
-    found: Scored = module.score(places["predictions"], places["references"], mode)
+    try:
+        found: Scored = module.score(places["predictions"], places["references"], mode)
+    except BadData as error:
+        if any(place is not None and str(place) in str(error) for place in places.values()):
+            raise
+        raise BadData(f"{predictions}: {error}") from error
     return found

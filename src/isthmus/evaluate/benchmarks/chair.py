@@ -166,8 +166,6 @@ def _captions(path: Path) -> list[tuple[str, Any, Row]]:
         image = number_of(pick(row, IDS, path, number))
         text = pick(row, SAID, path, number) if key is None else row.get(key)  # an empty cell of a sheet has no key
         found.append((image, text, row))
-    if not found:
-        raise BadData(f"{path}: there is no caption in it")
     return found
 
 

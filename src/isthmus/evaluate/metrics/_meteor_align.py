@@ -171,6 +171,4 @@ def _search(at: list[list[Match]], fixed: dict[int, Match]) -> list[Match]:
 def _chunks(chosen: Sequence[Match]) -> int:
     """Runs of matches that follow on each other in both."""
     ends = [(match.start + match.length, match.said + match.length_said) for match in chosen]
-    return sum(
-        (match.start, match.said) != before for match, before in zip(chosen, [None, *ends[:-1]], strict=True)
-    )
+    return sum((match.start, match.said) != end for match, end in zip(chosen, [None, *ends], strict=False))

@@ -20,13 +20,11 @@ from isthmus.evaluate.metrics._porter2 import stem
 PART = "meteor-data"
 LONGEST = 7  # words of a phrase
 BLOCK = 1 << 24  # bytes read at once
+NOUNS = {"s": "", "ses": "s", "xes": "x", "zes": "z", "ches": "ch", "shes": "sh", "men": "man", "ies": "y"}
 ENDINGS = [
-    pair.split(":")
-    for pair in (
-        "s: ses:s xes:x zes:z ches:ch shes:sh men:man ies:y"  # nouns
-        " s: ies:y es:e es: ed:e ed: ing:e ing:"  # verbs
-        " er: est: er:e est:e"  # adjectives
-    ).split()
+    *NOUNS.items(),
+    *(("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),  # verbs
+    *(("er", ""), ("est", ""), ("er", "e"), ("est", "e")),  # adjectives
 ]
 Phrase = tuple[str, ...]
 

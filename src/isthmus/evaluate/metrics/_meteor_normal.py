@@ -8,17 +8,18 @@ what matters is mostly hyphens and dots.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 LETTERS = "A-Za-zŠŽšžŸÀ-ÖØ-öø-žЀ-ӿԀ-ԧꙀ-ꙮ꙾-ꚗᴀ-ᵿ"
 WORDLY = f"0-9{LETTERS}"
 BLANK = " \\t\\n\\x0b\\f\\r"
 SPACES = re.compile("[ \u2000-\u200a\u202f\u205f\u3000\xa0]+")
-APART = re.compile(rf"([^{WORDLY}{BLANK}.'`,\-‘’])")
+APART = re.compile(rf"([^{WORDLY}{BLANK}.'`,\-\u2018\u2019])")
 DOTS = re.compile(r"\.{2,}")
 COMMAS = tuple(
     re.compile(pair) for pair in (r"([^0-9]),([^0-9])", r"([0-9]),([^0-9])", r"([^0-9]),([0-9])")
 )  # one after the other, as each takes the letters beside it along
-QUOTES = re.compile("[`‘’]")
+QUOTES = re.compile("[`\u2018\u2019]")
 DOUBLE = re.compile("“|”|''")
 HYPHEN = re.compile(rf"([{WORDLY}.])-([{WORDLY}])")
 APOSTROPHES = tuple(
@@ -31,10 +32,11 @@ APOSTROPHES = tuple(
         (r"([0-9])'(s)", r"\1 '\2"),
     )
 )
-HELD = "\0"  # stands for a dot of several, which no later step may part
+HELD = "\ue000"  # stands for a dot of several, which no later step may part
+CONTROLS = "".join(map(chr, range(33)))
 
 
-def normal(text: str, prefixes: dict[str, bool]) -> list[str]:
+def normal(text: str, prefixes: Mapping[str, bool]) -> list[str]:
     """The words of a text in lower case.
 
     Args:
@@ -49,17 +51,16 @@ def normal(text: str, prefixes: dict[str, bool]) -> list[str]:
     for pattern in COMMAS:
         line = pattern.sub(r"\1 , \2", line)
     line = DOUBLE.sub(' " ', QUOTES.sub("'", line))
-    line = HYPHEN.sub(r"\1 \2", line.replace("–", "-").replace("--", "-"))
+    line = HYPHEN.sub(r"\1 \2", line.replace("\u2013", "-").replace("--", "-"))
     for pattern, parted in APOSTROPHES:
         line = pattern.sub(parted, line)
     words = re.findall(r"[^ \t\n\r\f]+", line)
-    joined = " ".join(
-        _dotted(word, after, prefixes) for word, after in zip(words, [*words[1:], ""], strict=True)
-    ).replace(HELD, ".")
-    return re.findall(r"[^ \t\n\r\f]+", SPACES.sub(" ", joined).lower())
+    pairs = zip(words, [*words[1:], ""], strict=False)
+    joined = " ".join(_dotted(word, after, prefixes) for word, after in pairs).replace(HELD, ".")
+    return re.findall(r"[^ \t\n\r\f]+", SPACES.sub(" ", joined).strip(CONTROLS).lower())
 
 
-def _dotted(word: str, after: str, prefixes: dict[str, bool]) -> str:
+def _dotted(word: str, after: str, prefixes: Mapping[str, bool]) -> str:
     """A word that ends in a dot: without its dots (U.S.), with its dot (Mr.), or with the dot apart."""
     before = word[:-1]
     if not before or not word.endswith("."):

@@ -29,7 +29,10 @@ THIRD = {
     "ational": "ate", "tional": "tion", "alize": "al", "icate": "ic", "iciti": "ic", "ative": "", "ical": "ic",
     "ness": "", "ful": "",
 }  # fmt: skip
-FOURTH = "ement ance ence able ible ment ant ent ism ate iti ous ive ize ion al er ic".split()
+FOURTH = (
+    *("ement", "ance", "ence", "able", "ible", "ment", "ant", "ent", "ism", "ate", "iti", "ous", "ive", "ize", "ion"),
+    *("al", "er", "ic"),
+)
 
 
 @functools.lru_cache(1 << 16)

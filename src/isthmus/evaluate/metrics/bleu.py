@@ -27,7 +27,7 @@ def ngrams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
 
 
 def statistics(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
-    """What each caption adds to a corpus's BLEU [K, 10]: n-grams found and said for n = 1 to 4, its length, the closest.
+    """What each caption adds to BLEU [K, 10]: n-grams found, n-grams said (n = 1 to 4), its length, the closest one.
 
     Captions are words with blanks between them (`ptb.tokenise`). An n-gram is found as often as it is in the reference
     that has it most often; of two references as close in length the shorter counts.

@@ -30,9 +30,10 @@ class Weighted(NamedTuple):
 def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
     """CIDEr-D of each caption, from 0 to 10; captions are words with blanks between them (`ptb.tokenise`).
 
-    >>> said = ["a cat sits", "a dog runs in a park"]
-    >>> [round(x, 4) for x in cider_d(said, [["a cat sits here", "a cat"], ["a dog runs", "the dog is in a park"]])]
-    [4.7629, 2.8951]
+    >>> cider_d(["a cat", "a dog"], [["a cat"], ["the dog"]])  # (1 + 1 + 0 + 0) / 4 and (1/2 + 0 + 0 + 0) / 4, x 10
+    [5.0, 1.25]
+    >>> round(cider_d(["a cat", "a dog dog"], [["a cat"], ["the dog"]])[1], 4)  # 1 / sqrt(5 x 2) exp(-1/72) / 4, x 10
+    0.7797
     """
     return _scores(candidates, references, plain=False)
 
@@ -40,9 +41,8 @@ def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> l
 def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
     """CIDEr of each caption, from 0 to 10: neither clipped nor punished for its length.
 
-    >>> said = ["a cat sits", "a dog runs in a park"]
-    >>> [round(x, 4) for x in cider(said, [["a cat sits here", "a cat"], ["a dog runs", "the dog is in a park"]])]
-    [4.7955, 3.1131]
+    >>> round(cider(["a cat", "a dog dog"], [["a cat"], ["the dog"]])[1], 4)  # 2 / sqrt(5 x 2) / 4, x 10
+    1.5811
     """
     return _scores(candidates, references, plain=True)
 

@@ -2,8 +2,8 @@
 
 Facts are read off a parse (`scene_graph`), joined into one graph for the candidate and one for all references, where
 things that can mean the same are one, and compared: a fact is shared if each of its words is the same or has a set of
-WordNet's synonyms in common. The original parses with Stanford's CoreNLP; here spaCy parses, so that a caption's score
-may differ from the original's.
+WordNet's synonyms in common. Of the same facts this makes what the original makes; but that parses with Stanford's
+CoreNLP and this with spaCy, so that facts, and a caption's score, may differ.
 """
 
 from __future__ import annotations

@@ -57,8 +57,16 @@ def lemma(word: str, pos: str = "n") -> str:
 
 
 def senses(word: str) -> frozenset[Synset]:
-    """The sets of synonyms of a word and of all its base forms, whatever its part of speech."""
-    return synsets(word).union(*(synsets(base, pos) for pos in FILES for base in bases(word.replace(" ", "_"), pos)))
+    """The sets of synonyms of a word and of its base form, whatever the part of speech of either, as METEOR has them.
+
+    The base form is that of an exception, else that of the first rule which gives a word that WordNet knows.
+    """
+    word = word.lower().replace(" ", "_")
+    forms = [base for pos in FILES for base in _exceptions(pos).get(word, ())]
+    if not forms and len(word) > 2 and not word.endswith("ss"):
+        rules = (word[: -len(old)] + new for pos in FILES for old, new in RULES[pos] if word.endswith(old))
+        forms = [form for form in rules if synsets(form)][:1]
+    return synsets(word).union(*map(synsets, forms))
 
 
 def hypernyms(synset: Synset) -> list[Synset]:
