@@ -104,11 +104,13 @@ def candidates(said: Sequence[str], reference: Sequence[str], lexicon: Lexicon) 
     if list(said) == list(reference):
         return at
     others = [(j, i) for j, i in pairs if reference[j] != said[i]]
+    stems, stems_said = ([lexicon.stem(word) for word in words] for words in (reference, said))
     for j, i in others:
-        if lexicon.stem(reference[j]) == lexicon.stem(said[i]):
+        if stems[j] == stems_said[i]:
             at[j].append(Match(STEM, j, 1, i, 1))
+    senses, senses_said = ([lexicon.synsets(word) for word in words] for words in (reference, said))
     for j, i in others:
-        if not lexicon.synsets(reference[j]).isdisjoint(lexicon.synsets(said[i])):
+        if not senses[j].isdisjoint(senses_said[i]):
             at[j].append(Match(SYNONYM, j, 1, i, 1))
     for j in range(len(reference)):
         for length, phrase in lexicon.paraphrases(reference, j):

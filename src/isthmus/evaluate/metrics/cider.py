@@ -30,7 +30,7 @@ class Weighted(NamedTuple):
 def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
     """CIDEr-D of each caption, from 0 to 10; captions are words with blanks between them (`ptb.tokenise`).
 
-    >>> cider_d(["a cat", "a dog"], [["a cat"], ["the dog"]])  # (1 + 1 + 0 + 0) / 4 and (1/2 + 0 + 0 + 0) / 4, x 10
+    >>> [round(x, 4) for x in cider_d(["a cat", "a dog"], [["a cat"], ["the dog"]])]  # (1 + 1) / 4 and 1/2 / 4, x 10
     [5.0, 1.25]
     >>> round(cider_d(["a cat", "a dog dog"], [["a cat"], ["the dog"]])[1], 4)  # 1 / sqrt(5 x 2) exp(-1/72) / 4, x 10
     0.7797

@@ -5,7 +5,8 @@ aligned (content words .75, function words .25; by module 1, .6, .8, .6):
 
     METEOR = P R / (.85 P + .15 R) (1 - .6 (chunks / aligned words)^.2)
 
-The figures equal those of METEOR 1.5's own program, caption by caption. The reference with the highest score counts. A corpus's METEOR is that of the summed counts, not a mean over captions.
+The reference with the highest score counts. A corpus's METEOR is that of the summed counts, not a mean over captions.
+The figures equal those of METEOR 1.5's own program, caption by caption.
 """
 
 from __future__ import annotations

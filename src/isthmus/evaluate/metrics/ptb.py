@@ -17,10 +17,11 @@ from isthmus.evaluate.metrics._ptb_things import CONTRACTED, JOINED, THINGS
 DROPPED = {"''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"}
 WITH_DOT = """
     adj adm adv al ala alex apr ariz assn atty aug ave bancorp bhd bldg blvd brig bros calif capt cf cie cmdr co col
-    colo comdr conn corp cos cpl ct dak dec dept det dr drs ed.d elec ens esq est etc ext feb fla fri ft ga gen gov govs hon
-    inc ind insp intl invt jan jos jr jul jun kan ky lieut lt ltd maj mar md messrs mfg mich minn mlle mme mo mon mont
-    mr mrs ms msgr mt mtg natl neb nev nov oct okla penn pfc ph ph.d plc pres prof profs pte pty pvt rd rep reps rev rt sen
-    sens sep sept seq sfc sgt spc sq sr st ste supt sys tel tenn thu thurs treas tue tues univ va vs vt wed wis wm wyo
+    colo comdr conn corp cos cpl ct dak dec dept det dr drs ed.d elec ens esq est etc ext feb fla fri ft ga gen gov
+    govs hon inc ind insp intl invt jan jos jr jul jun kan ky lieut lt ltd maj mar md messrs mfg mich minn mlle mme
+    mo mon mont mr mrs ms msgr mt mtg natl neb nev nov oct okla penn pfc ph ph.d plc pres prof profs pte pty pvt rd
+    rep reps rev rt sen sens sep sept seq sfc sgt spc sq sr st ste supt sys tel tenn thu thurs treas tue tues univ
+    va vs vt wed wis wm wyo
 """
 FIRST_WORDS = """
     about according additionally after an as at but earlier he her here however if in it last many more now once one
