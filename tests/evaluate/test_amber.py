@@ -141,7 +141,7 @@ def test_a_sheet_that_holds_the_truth_needs_no_references(tmp_path: Path) -> Non
     [
         ([], "is empty"),
         ([{"id": 1005}], "row 1: none of the keys response"),
-        ([{"ID": 1005, "response": "No"}], "row 1: none of the keys id"),
+        ([{"nr": 1005, "response": "No"}], "row 1: none of the keys id"),
         ([{"id": 1005, "response": "No"}] * 2, "row 2: the id 1005 stands twice"),
         ([{"id": 5, "response": "No"}], "same split"),
     ],

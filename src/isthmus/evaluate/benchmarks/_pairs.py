@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks._rows import table, text
-from isthmus.evaluate.files import SHEETS, matched
+from isthmus.evaluate.files import SHEETS, document, matched
 from isthmus.evaluate.scored import Scored
 
 IDS = ("id", "utt_id", "utt", "question_id", "index", "key", "audio", "file", "path", "segment_id")
@@ -27,6 +27,12 @@ SAID = (
     "output",
     "response",
     "translation",
+    "hypo",
+    "mt",
+    "candidate",
+    "model_output",
+    "predicted_text",
+    "generated_text",
     "text",
 )
 TRUTH = (
@@ -39,7 +45,10 @@ TRUTH = (
     "gt",
     "target",
     "label",
+    "gt_text",
     "transcript",
+    "transcription",
+    "sentence",
     "answer",
     "text",
 )
@@ -125,6 +134,10 @@ def _texts(path: Path, keys: Sequence[str]) -> Texts:
 
 
 def _of_rows(path: Path, keys: Sequence[str]) -> Texts:
+    if path.suffix == ".json":
+        held = document(path)
+        if isinstance(held, list) and held and all(isinstance(one, str | list) for one in held):
+            return [(None, one) for one in held]
     found: Texts = []
     for number, row in enumerate(table(path, keys[0]), 1):
         key = next((key for key in keys if key in row), "")

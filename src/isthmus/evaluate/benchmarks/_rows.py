@@ -102,9 +102,16 @@ def table(path: Path, value: str = "prediction") -> list[Row]:
         if isinstance(found, Mapping) and not set(map(_key, found)) & {*IDS, *SAID}:
             if found and all(isinstance(own, Mapping) for own in found.values()):
                 return [{"index": key} | _named(own) for key, own in found.items()]
-            if found and all(isinstance(own, str | int | float | None) for own in found.values()):
+            if found and all(map(_plain, found.values())):
                 return [{"index": key, value: own} for key, own in found.items()]
     return [_named(row) for row in filled(path)]
+
+
+def _plain(cell: object) -> bool:
+    """Whether it is a text or a number, or several texts."""
+    return isinstance(cell, str | int | float | None) or (
+        isinstance(cell, list) and bool(cell) and all(isinstance(one, str) for one in cell)
+    )
 
 
 def filled(path: Path) -> list[Row]:
@@ -125,7 +132,10 @@ def asked(
 
     Raises `BadData` for rows without an answer or a truth, an id that stands twice, and files without an id in common.
     """
-    answers = _by_id(table(predictions), predictions)
+    own = table(predictions)
+    if references is None and not any(key in row for row in own for key in IDS):
+        own = [{"index": number} | row for number, row in enumerate(own)]
+    answers = _by_id(own, predictions)
     truths = answers if references is None else _by_id(table(references, "answer"), references)
     names = matched(answers, truths, found.unscored)
     if more := len(answers) - len(names):

@@ -39,12 +39,12 @@ def loaded(path: Path, value: str = "prediction", columns: Sequence[str] = ()) -
     `value` names the texts of a file `{id: text}`, and `columns` those of a table whose first line has no names.
     """
     if not path.is_dir():
-        return [_flat(row) | {"_file": path.name} for row in _read(path, value, columns)]
+        return [flat(row) | {"_file": path.name} for row in _read(path, value, columns)]
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
     every = [(file.relative_to(path).as_posix(), row) for file in files for row in _read(file, value, columns)]
     if not every:
         raise BadData(f"{path}: no file with rows in this folder")
-    return [_flat(row) | {"_file": name} for name, row in every]
+    return [flat(row) | {"_file": name} for name, row in every]
 
 
 def _read(path: Path, value: str, columns: Sequence[str]) -> list[Row]:
@@ -119,7 +119,7 @@ def truth_of(task: Task, keys: Sequence[str]) -> str:
     raise BadData(f"question {task.id}: no truth under {', '.join(keys)}")
 
 
-def _flat(row: Row) -> Row:
+def flat(row: Row) -> Row:
     """A row with what lies in `doc` (a sample of lm-evaluation-harness) beside what the harness adds."""
     doc = row.get("doc")
     if not isinstance(doc, dict):

@@ -17,6 +17,7 @@ import numpy as np
 
 from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks._amber_nouns import Association, Nouns
+from isthmus.evaluate.benchmarks._rows import table
 from isthmus.evaluate.files import Row, document, folder, matched, pick, rows
 from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over
 
@@ -34,7 +35,7 @@ REFERENCES = {
 }
 INSIDE = True  # rows of predictions may hold the truth of the questions
 IDS = ("id", "question_id", "index")
-SAID = ("response", "prediction", "text", "output", "answer")
+SAID = ("response", "prediction", "pred", "text", "output", "answer")
 TRUTHS = ("truth", "label", "gt", "gt_ans", "ground_truth", "answer")
 TYPES = ("type", "category", "cate")
 GENERATIVE = "generative"
@@ -190,7 +191,7 @@ def _part(kind: str) -> str:
 def _answers(path: Path) -> dict[str, tuple[int, Row]]:
     """The row of each id, with its number. Raises `BadData` for an id that stands twice."""
     found: dict[str, tuple[int, Row]] = {}
-    for number, row in enumerate(folder(path), 1):
+    for number, row in enumerate(folder(path, lambda file: table(file, "response")), 1):
         name = _name(pick(row, IDS, path, number))
         if name in found:
             raise BadData(f"{path}, row {number}: the id {name} stands twice, first in row {found[name][0]}")

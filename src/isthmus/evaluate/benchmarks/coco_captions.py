@@ -29,8 +29,14 @@ REFERENCES = {
 }
 INSIDE = True  # rows of predictions may hold the references
 IDS = ("image_id", "cocoid", "imgid", "img_id", "image", "question_id", "id", "index", "filename")
-SAID = ("prediction", "pred", "response", "generated_text", "candidate", "caption", "text", "answer")
-INSIDE_TRUE = ("references", "captions", "gts", "refs", "sentences", "reference", "gt", "answers")
+SAID = (
+    *("prediction", "pred", "response", "generated_text", "generated_caption", "hypothesis", "hyp", "candidate"),
+    *("model_output", "output", "caption", "text", "answer"),
+)
+INSIDE_TRUE = (
+    *("references", "captions", "gts", "refs", "sentences", "reference", "gt", "answers"),
+    *("annotation", "gt_captions", "ground_truth", "label", "labels", "target"),
+)
 TRUE = (*INSIDE_TRUE, "caption", "raw", "text", "answer")
 
 
@@ -131,9 +137,14 @@ def _of_rows(some: Any, path: Path, keys: Sequence[str]) -> list[tuple[str, Any]
     if not isinstance(some, list) or not all(isinstance(row, Mapping) for row in some):
         raise BadData(f"{path}: expected rows, each an object with a picture's id and a caption")
     lower = [{str(key).lower(): value for key, value in row.items()} for row in some]
+    whole = all({*SAID} & row.keys() and {*INSIDE_TRUE} & row.keys() for row in lower)
+    named = not whole or any(key in row for row in lower for key in IDS)  # whole rows without ids go by their place
     more = ("answer", "caption")  # these are references in a row that has a prediction as well
     return [
-        (str(pick(row, IDS, path, n)), pick(row, (*keys, *more) if "prediction" in row else keys, path, n))
+        (
+            str(pick(row if named else {"index": n}, IDS, path, n)),
+            pick(row, (*keys, *more) if "prediction" in row else keys, path, n),
+        )
         for n, row in enumerate(lower, 1)
     ]
 

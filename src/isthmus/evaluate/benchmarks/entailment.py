@@ -52,6 +52,8 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
 
 def _probabilities(row: Row, where: str) -> list[Probabilities]:
     key = next((key for key in ("probabilities", "probs", "logits") if key in row), "")
+    if not key and set(CLASSES) <= row.keys():
+        return [_one({name: row[name] for name in CLASSES}, False, where)]
     if not key:
         raise BadData(
             f"{where}: no probabilities. A model's come from isthmus.evaluate.metrics.entailment.Classifier(FOLDER)"

@@ -12,7 +12,7 @@ import numpy as np
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import IDS, first, records, slug, text
 from isthmus.evaluate.files import Row
-from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums
+from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over
 
 ABOUT = "a judge's score of a model's answer, as a share of that of text-only GPT-4's; conversation, detail, reasoning"
 SOURCE = "Liu et al., 2023, arXiv:2304.08485; llava/eval/summarize_gpt_review.py of github.com/haotian-liu/LLaVA"
@@ -99,7 +99,10 @@ def _figures(runs: Sequence[Sequence[Review]], mode: str) -> dict[str, Figure]:
     def relative(s: Floats) -> Floats:
         reference, model = s[..., 0::3] / s[..., 2::3], s[..., 1::3] / s[..., 2::3]
         if mode == "official" and s.ndim == 1:  # the reference rounds the means before it divides them
-            reference, model = (np.array([round(float(x), 3) for x in some]) for some in (reference, model))
+            short = [np.array([round(float(x), 3) for x in some]) for some in (reference, model)]
+            printed, exact = ((100 * over(b, a)).mean() for a, b in (short, (reference, model)))
+            if round(float(printed), 1) != round(float(exact), 1):  # it prints one digit, which its rounding may move
+                reference, model = short
         return np.asarray(100 * np.where(reference != 0, model / reference, np.nan).mean(-1))
 
     with np.errstate(divide="ignore", invalid="ignore"):

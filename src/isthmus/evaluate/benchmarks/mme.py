@@ -11,6 +11,7 @@ import numpy as np
 
 from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks._rows import SAID, TRUTH, slug, table, text
+from isthmus.evaluate.benchmarks._tasks import flat
 from isthmus.evaluate.benchmarks.pope import read
 from isthmus.evaluate.files import Row, pick
 from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, proportion
@@ -177,7 +178,7 @@ def _rows(path: Path, answers: bool = False) -> list[Row]:
     if path.suffix == ".txt" or path.is_dir():
         found = [row for file in files for row in _lines(file)]
     else:
-        found = [_row(row, path, number, answers) for number, row in enumerate(table(path), 1)]
+        found = [_row(flat(row), path, number, answers) for number, row in enumerate(table(path), 1)]
     if not found:
         raise BadData(f"{path}: no questions in it")
     if answers and not all("said" in row for row in found):

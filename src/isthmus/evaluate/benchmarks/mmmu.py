@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ REFERENCES = {
     "answer_dict_val.json": '{"validation_Art_1": {"question_type": "multiple-choice", "ground_truth": "B"}}',
 }
 INSIDE = True
-SAID = ("response", "prediction", "text", "pred", "model_output")
+SAID = ("response", "prediction", "text", "pred", "model_output", "parsed_pred")
 
 
 class Question(NamedTuple):
@@ -105,12 +106,14 @@ def _inside(path: Path) -> list[Question]:
     questions, seen = [], set()
     for file in files:
         for number, row in enumerate(filled(file), 1):
-            name = str(pick(row, ["id", "question_id"], file, number))
+            name = str(row.get("id", row.get("question_id", row.get("index", number))))
             if name in seen:
                 raise BadData(f"{file}, row {number}: the id {name} stands twice")
             seen.add(name)
             said = text(pick(row, SAID, file, number))
             closed = row.get("question_type", "multiple-choice") == "multiple-choice"
+            if closed and not _options(row) and said not in tuple("ABCDEFGHI"):
+                said = read_letter(said, dict.fromkeys("ABCDEFGHI", "")) or said
             options, drawn = (_options(row) or None) if closed else {}, row.get("parsed_pred", "")
             questions.append(Question(name, _truths(row, file, number), options, said, drawn if closed else ""))
     return questions
@@ -140,7 +143,10 @@ def _with(path: Path, references: Path, found: Scored) -> list[Question]:
 
 
 def _truths(row: Mapping[str, Any], path: Path, number: int) -> list[str]:
-    truth = pick(row, ["answer", "ground_truth"], path, number)
+    truth = pick(row, ["answer", "ground_truth", "gt", "label"], path, number)
+    if isinstance(truth, str) and truth.startswith("['"):  # the data set has several truths as one text
+        with suppress(ValueError, SyntaxError):
+            truth = ast.literal_eval(truth)
     return [text(one) for one in truth] if isinstance(truth, list) else [text(truth)]
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from isthmus.errors import BadData
-from isthmus.evaluate.files import Row, folder, pick, rows
+from isthmus.evaluate.benchmarks._rows import table, text
+from isthmus.evaluate.benchmarks._tasks import flat
+from isthmus.evaluate.files import Row, folder, rows
 from isthmus.evaluate.scored import Figure, Scored, yes_no
 
 ABOUT = "object hallucination: is there such a thing in the picture? yes or no"
@@ -17,6 +19,7 @@ PREDICTIONS = {
     "JSON lines in the order of the references": '{"question_id": 1, "text": "Yes, there is a snowboard."}',
     "as the authors write them": '{"question": "Is there a snowboard in the image?", "answer": "Yes"}',
     "with the truth inside": '{"question_id": 1, "answer": "Yes", "label": "yes"}',
+    "a sheet of VLMEvalKit (XLSX, TSV, CSV)": "index\tquestion\tanswer\tcategory\tprediction",
 }
 REFERENCES = {
     "coco_pope_random.json, or the folder of all three": (
@@ -24,8 +27,14 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # rows of predictions may hold the truth
-SAID = ("text", "answer", "prediction", "response")
+SAID = (
+    *("prediction", "pred", "response", "model_answer", "model_output", "model_prediction", "output"),
+    *("filtered_resps", "resps", "text", "answer", "pred_answer"),
+)
+TRUTHS = ("label", "labels", "gt", "gt_answer", "gt_ans", "ground_truth", "truth", "target", "answer")
 SPLITS = ("adversarial", "popular", "random")
+YES = ("yes", "1", "true")
+IMAGES = ("image", "image_path", "image_source", "image_id")
 
 
 class Read(NamedTuple):
@@ -77,24 +86,24 @@ def _read(split: str, pairs: Sequence[tuple[str, Row, Row]], mode: str, found: S
     """A split's questions, as far as their answers can be read."""
     some = []
     for name, truth, row in pairs:
-        text = str(next(row[key] for key in SAID if key in row))
-        said = said_yes(text) if mode == "official" else read(text)
+        if row["_said"] is None:
+            found.unscored[f"{split}/{name}"] = "no prediction"
+            continue
+        told = text(row["_said"])
+        said = said_yes(told) if mode == "official" else read(told)
         if said is None:
             found.unscored[f"{split}/{name}"] = "neither yes nor no is said"
             continue
-        some.append(Read(str(truth["label"]).strip().lower() == "yes", said, str(truth.get("image", name))))
+        image = next((str(truth[key]) for key in IMAGES if truth.get(key)), name)
+        some.append(Read(text(truth["_truth"]).strip().lower() in YES, said, image))
     return some
 
 
 def _parts(predictions: Path, references: Path | None) -> dict[str, list[tuple[str, Row, Row]]]:
     """For each split its questions: an id, the row with the truth, the row with the answer."""
-    answers = folder(predictions)
-    for number, row in enumerate(answers, 1):
-        pick(row, SAID, predictions, number)
+    answers = _answers(predictions)
     if references is None:
-        for number, row in enumerate(answers, 1):
-            pick(row, ["label"], predictions, number)
-        return {"": [(str(row.get("question_id", i)), row, row) for i, row in enumerate(answers)]}
+        return _by_category([(_id(row, i), row, row) for i, row in enumerate(_true(answers, predictions))])
     labels = {name: rows_ for name, rows_ in _labels(references).items() if rows_}
     own = _divided(answers, labels, references)
     found = {}
@@ -104,22 +113,56 @@ def _parts(predictions: Path, references: Path | None) -> dict[str, list[tuple[s
                 f"{predictions} has {len(own[name]):,} answers{f' of the split {name}' if name else ''}, and"
                 f" {references} {len(truths):,} questions; they are matched by their order, so there must be as many"
             )
-        ids = [str(truth.get("question_id", i)) for i, truth in enumerate(truths)]
+        ids = [_id(truth, i) for i, truth in enumerate(truths)]
         found[name] = list(zip(ids, truths, own[name], strict=True))
+    return found if len(found) > 1 else _by_category(next(iter(found.values())))
+
+
+def _by_category(some: list[tuple[str, Row, Row]]) -> dict[str, list[tuple[str, Row, Row]]]:
+    """The splits that the rows with the truth name, one or several by commas; all together if not every row does."""
+    told = [[name.strip() for name in str(truth.get("category", "")).lower().split(",")] for _, truth, _ in some]
+    if not all(name in SPLITS for names in told for name in names):
+        return {"": some}
+    found = {split: [one for one, names in zip(some, told, strict=True) if split in names] for split in SPLITS}
+    return {split: own for split, own in found.items() if own}
+
+
+def _id(row: Row, place: int) -> str:
+    return text(next((row[key] for key in ("question_id", "index", "id") if key in row), place))
+
+
+def _answers(path: Path) -> list[Row]:
+    """The rows of the predictions, each with what was said under `_said`; `text` may be the question itself."""
+    found = folder(path, lambda file: [flat(row) for row in table(file)])
+    keys = {key for row in found for key in row}
+    if all("?" in text(row.get("text")) for row in found):
+        keys -= {"text"}
+    key = next((key for key in SAID if key in keys), None)
+    if key is None:
+        raise BadData(f"{path}: row 1: none of the keys {', '.join(SAID)}. It has {', '.join(found[0])}")
+    return [row | {"_said": row.get(key), "_key": key} for row in found]
+
+
+def _true(some: list[Row], path: Path) -> list[Row]:
+    """The rows, each with its truth under `_truth`."""
+    found = []
+    for number, row in enumerate(some, 1):
+        key = next((key for key in TRUTHS if key in row and key != row.get("_key")), None)
+        if key is None:
+            own = ", ".join(name for name in row if not name.startswith("_"))
+            raise BadData(f"{path}, row {number}: none of the keys {', '.join(TRUTHS)}. It has {own}")
+        found.append(row | {"_truth": row[key]})
     return found
 
 
 def _labels(references: Path) -> dict[str, list[Row]]:
     """The questions of each split: of one file, under the name that it has in its file's."""
     if not references.is_dir():
-        found = rows(references)
-        for number, row in enumerate(found, 1):
-            pick(row, ["label"], references, number)
-        return {"": found}
+        return {"": _true(table(references, "label"), references)}
     files = {split: sorted(references.glob(f"*{split}*.json*")) for split in SPLITS}
     if not any(files.values()):
         raise BadData(f"{references}: no file coco_pope_random.json, _popular or _adversarial in this folder")
-    return {split: rows(some[0]) for split, some in files.items() if some}
+    return {split: _true(table(some[0]), some[0]) for split, some in files.items() if some}
 
 
 def _divided(answers: Sequence[Row], labels: dict[str, list[Row]], references: Path) -> dict[str, list[Row]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import BadData
-from isthmus.evaluate.benchmarks._choices import noted
+from isthmus.evaluate.benchmarks._choices import noted, options
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, asked, table, text
 from isthmus.evaluate.benchmarks.mmbench import judged, parts
@@ -25,6 +25,7 @@ PREDICTIONS = {
         '"incorrect": []}'
     ),
     "a sheet of VLMEvalKit (XLSX, TSV, CSV)": "index\tquestion\tA\tB\tanswer\tprediction",
+    "rows with the truth inside": '{"question_id": "4", "prediction": "B", "answer": "B"}',
 }
 REFERENCES = {
     "the folder of problems.json and pid_splits.json, or problems.json": (
@@ -49,6 +50,8 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         hits = judged(some, mode, found)
         found.add(accuracies([Judged(hits[one.id], parts(one), one.image) for one in some if one.id in hits]))
         return found
+    if references is None and isinstance(document(predictions), list):
+        return _inside(predictions, mode, found)
     answers = _answers(predictions)
     problems = _judged(predictions) if references is None else _problems(references, answers)
     if more := len(answers.keys() - problems.keys()):
@@ -68,6 +71,26 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     found.add(accuracies(marks))
     order = ("accuracy", "img", "nat", "soc", "lan", "txt", "no", "g1-6", "g7-12")
     found.metrics = dict(sorted(found.metrics.items(), key=lambda item: order.index(item[0].split("/")[0])))
+    return found
+
+
+def _inside(path: Path, mode: str, found: Scored) -> Scored:
+    """The figures of rows that hold the truth, a letter or the number of an option, and maybe the options."""
+    some, unread, marks = asked(path, None, found), 0, []
+    if any(options(one.row) for one in some):
+        hits = judged(some, mode, found)
+        marks = [Judged(hits[one.id], parts(one), one.image) for one in some if one.id in hits]
+    for one in some if not marks else ():
+        own = one.row.get("choices")
+        choice = _choice(one.said, {"choices": own if isinstance(own, list) else LETTERS}, mode)
+        if choice is None and mode == "lenient":
+            found.unscored[one.id] = "no option can be read"
+            continue
+        unread += choice is None
+        true = int(one.truth) if one.truth.isdecimal() else LETTERS.find(one.truth.upper())
+        marks.append(Judged(choice == true, _parts(one.row), one.image))
+    noted(unread, found)
+    found.add(accuracies(marks))
     return found
 
 
@@ -92,8 +115,8 @@ def _choice(answer: Any, problem: Row, mode: str) -> int | None:
     if answer is None:
         return None
     count = len(problem["choices"])
-    options = dict(zip(LETTERS, problem["choices"], strict=False))
-    found = letter(answer) if mode == "official" else read_letter(answer, options)
+    known = dict(zip(LETTERS, problem["choices"], strict=False))
+    found = letter(answer) if mode == "official" else read_letter(answer, known)
     return LETTERS.index(found) if found and found in LETTERS[:count] else None
 
 

@@ -38,7 +38,8 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     found = Scored()
     names = TYPES | _types(references or predictions)
     some = asked(predictions, references, found)
-    hits = (judged if predictions.suffix.lower() in (*SHEETS, *TABLES) else _hits)(some, mode, found)
+    kit = predictions.suffix.lower() in (*SHEETS, *TABLES) or any(options(one.row) for one in some)
+    hits = (judged if kit else _hits)(some, mode, found)
     images = {one.id: text(one.row.get("data_id")) or one.image for one in some}
     found.add(accuracies([Judged(hits[one.id], _parts(one, names), images[one.id]) for one in some if one.id in hits]))
     rank = {slug(name): number for number, name in names.items()} | {"accuracy": -3, "image": -2, "video": -1}

@@ -21,6 +21,9 @@ PREDICTIONS = {
     "the official results, a JSON list": '{"image": "VizWiz_val_00000000.jpg", "answer": "basil leaves"}',
     "with how sure the model is that there is an answer": '{"image": "VizWiz_val_00000000.jpg", "answerable": 0.9}',
     "JSON lines as LLaVA writes them": '{"question_id": "VizWiz_val_00000000.jpg", "text": "basil leaves"}',
+    "with people's answers inside": (
+        '{"image": "VizWiz_val_00000000.jpg", "prediction": "basil", "answers": ["basil", "..."]}'
+    ),
 }
 REFERENCES = {
     "val.json, or the folder of Annotations": (
@@ -28,16 +31,21 @@ REFERENCES = {
         ' "answer_confidence": "yes"}], "answer_type": "other", "answerable": 1}'
     ),
 }
+INSIDE = True  # rows of predictions may hold what people answered
 JOINS = (by(IMAGES), by(IDS), by((*IMAGES, *IDS)))
 
 
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     """Accuracy and that of each type of answer; average precision and F1 of what cannot be answered."""
     found = Scored()
-    assert references is not None
-    truths = with_people(references / "val.json" if (references / "val.json").exists() else references)
     own = records(predictions)
-    answered, sure = any(key in row for row in own for key in SAID), any("answerable" in row for row in own)
+    truths = None
+    if references is not None:
+        truths = with_people(references / "val.json" if (references / "val.json").exists() else references)
+    answered, sure = (
+        any(key in row for row in own for key in SAID),
+        truths is not None and any("answerable" in row for row in own),
+    )
     if not answered and not sure:
         raise BadData(f"{predictions}: rows have neither an answer nor the key answerable")
     if answered:
