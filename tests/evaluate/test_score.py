@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import math
@@ -34,17 +33,11 @@ def test_every_benchmark_says_what_it_is_and_what_its_files_look_like(name: str)
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("text", ["", "{", "[]", "[1, 2]", '{"a": 1}', "not json at all"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "[1, 2]", "not json at all"])
 def test_a_file_that_cannot_be_used_is_an_error_that_names_it(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text(text, encoding="utf-8")
-    own = tmp_path / "own.json"
-    if text == '{"a": 1}':  # which may be the id a with the answer 1
-        with contextlib.suppress(BadData):
-            found = score(name, own, own)
-            assert found.metrics or found.unscored
-    else:
-        with pytest.raises(BadData, match="own"):
-            score(name, own, own)
+    with pytest.raises(BadData, match="own"):
+        score(name, tmp_path / "own.json", tmp_path / "own.json")
 
 
 def test_missing_files_and_unknown_names_are_told(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_what_is_told_is_bounded_and_says_so(texts: list[str]) -> None:
 
 
 def test_a_missing_extra_is_named() -> None:
-    with pytest.raises(PartUnavailable, match=r"needs rapidocr_that_is_not: pip install 'isthmus\[ocr\]'"):
+    with pytest.raises(PartUnavailable, match=r"rapidocr_that_is_not is needed for this: pip install 'isthmus\[ocr\]'"):
         need("rapidocr_that_is_not.main", "ocr")
 
 
