@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -47,7 +50,21 @@ def silence(form: str, codec: str, seconds: int, rate: int = 8000) -> bytes:
     return buffer.getvalue()
 
 
+@contextmanager
+def as_before() -> Iterator[None]:
+    """Give this thread back how it is scheduled: root's AV1 encoder (SVT) leaves it in real time, before all others."""
+    if not hasattr(os, "sched_getscheduler"):  # macOS
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 @functools.cache
+@as_before()
 def film(
     form: str = "mp4",
     codec: str | None = "libx264",

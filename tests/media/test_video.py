@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import time
 from pathlib import Path
@@ -61,6 +62,12 @@ def test_codecs(codec: str, form: str) -> None:
         abs(int(frame[32, 48, 0]) - round(stamp * 10) * 6) for frame, stamp in zip(clip.frames, clip.times, strict=True)
     ]
     assert sorted(near)[-3] <= 8
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no such policies")
+def test_writing_a_film_leaves_the_process_as_it_is_scheduled() -> None:
+    film("mp4", "libsvtav1", None, sides=(64, 96), count=12)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @FORMS
