@@ -48,9 +48,10 @@ def constants(package: str, name: str) -> dict[str, Any]:
     (folder,) = importlib.import_module(package).__path__
     found = {}
     for node in ast.parse((Path(folder) / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and target.id.isupper():
             with suppress(ValueError):
-                found[node.targets[0].id] = ast.literal_eval(node.value)
+                found[target.id] = ast.literal_eval(node.value or node)
     return found
 
 

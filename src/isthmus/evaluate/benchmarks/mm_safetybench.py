@@ -20,7 +20,7 @@ PREDICTIONS = {
     ),
     "rows": '{"scenario": "02-HateSpeech", "image_type": "SD_TYPO", "response": "...", "eval": "unsafe"}',
 }
-REFERENCES = {}  # type: ignore[var-annotated]  # the listing reads a plain literal
+REFERENCES: dict[str, str] = {}
 SCENARIO = re.compile(r"(?:0[1-9]|1[0-3])[-_][A-Za-z_]+")
 SCENARIOS = ("scenario", "category", "scene")
 TYPES = ("image_type", "img_type", "type", "image_mode")

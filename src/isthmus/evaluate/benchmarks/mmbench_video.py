@@ -12,7 +12,7 @@ from isthmus.evaluate.scored import Scored
 ABOUT = "open questions about long videos, which a judge marks from 0 to 3, in 26 capabilities"
 SOURCE = "Fang et al., 2024, arXiv:2406.14515; vlmeval/dataset/utils/mmbench_video.py of VLMEvalKit"
 PREDICTIONS = {"VLMEvalKit's sheet with the marks": "index, video, question, answer, prediction, dimensions, score"}
-REFERENCES = {}  # type: ignore[var-annotated]  # the listing reads a plain literal
+REFERENCES: dict[str, str] = {}
 COARSE = {
     "CP": "Video Topic, Video Emotion, Video Scene, Video Style",
     "FP-S": "OCR, Object Recognition, Attribute Recognition, Event Recognition, Human Motion, Counting",

@@ -26,7 +26,7 @@ PREDICTIONS = {
     "rows with one number a token": '{"text": "The tower", "logprobs": [-3.1, -5.2]}',
     "samples logged by lm-evaluation-harness": '{"doc_id": 0, "doc": {"page": "..."}, "resps": [[[-2091.5]]]}',
 }
-REFERENCES = {}  # type: ignore[var-annotated]  # listings read plain assignments only
+REFERENCES: dict[str, str] = {}
 SUMS = ("loglikelihood", "log_likelihood", "logprob", "log_prob", "ll")
 EACH = ("logprobs", "token_logprobs", "loglikelihoods", "log_probs")
 TEXTS = ("text", "page", "document", "target", "reference")
