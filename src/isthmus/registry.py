@@ -49,9 +49,10 @@ def constants(package: str, name: str) -> dict[str, Any]:
     found = {}
     for node in ast.parse((Path(folder) / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")).body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and target.id.isupper():
+        value = getattr(node, "value", None)
+        if value is not None and isinstance(target, ast.Name) and target.id.isupper():
             with suppress(ValueError):
-                found[target.id] = ast.literal_eval(node.value or node)
+                found[target.id] = ast.literal_eval(value)
     return found
 
 

@@ -76,6 +76,17 @@ def test_a_sheet_is_read_with_its_empty_cells_left_out(tmp_path: Path) -> None:
     assert files.rows(tmp_path / "a.xlsx") == ROWS
 
 
+def test_only_a_line_feed_ends_a_row_and_what_is_no_workbook_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("id\ttext\n1\ta\u2028b\x0cc\n", encoding="utf-8")
+    assert files.rows(tmp_path / "a.tsv") == [{"id": "1", "text": "a\u2028b\x0cc"}]
+    (tmp_path / "a.xlsx").write_text("id,text", encoding="utf-8")
+    with pytest.raises(BadData, match=r"a\.xlsx: not an Excel workbook"):
+        files.rows(tmp_path / "a.xlsx")
+    (tmp_path / "b.csv").write_text("id,text\n", encoding="utf-8")
+    with pytest.raises(BadData, match="is empty, it has no rows"):
+        files.rows(tmp_path / "b.csv")
+
+
 def test_values_by_id_are_read_from_a_mapping_and_a_doubled_id_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"7": "a dog", "9": "a cat"}', encoding="utf-8")
     assert files.by_id(tmp_path / "a.json", ids=["id"], texts=["text"]) == {"7": "a dog", "9": "a cat"}

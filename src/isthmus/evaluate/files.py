@@ -8,8 +8,10 @@ and for XLSX.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,17 +53,18 @@ def rows(path: Path) -> list[Row]:
     Raises `BadData` for a file that holds anything else, naming it.
     """
     if path.suffix.lower() in SHEETS:
-        return list(_sheet(path))
-    if path.suffix.lower() in TABLES and not _text(path).lstrip().startswith(("{", "[")):
-        return list(_table(path, TABLES[path.suffix.lower()]))
-    found = document(path)
+        found: Any = list(_sheet(path))
+    elif (ending := path.suffix.lower()) in TABLES and not (text := _text(path)).lstrip().startswith(("{", "[")):
+        found = list(_table(path, text, TABLES[ending]))
+    else:
+        found = document(path)
     if isinstance(found, Mapping):
         lists = [value for value in found.values() if isinstance(value, list)]
         found = lists[0] if len(lists) == 1 else [dict(found)]
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise BadData(f"{path}: expected a list of objects, one for each sample")
     if not found:
-        raise BadData(f"{path}: the list is empty")
+        raise BadData(f"{path}: the file is empty, it has no rows")
     return found
 
 
@@ -148,9 +151,9 @@ def _next(text: str, place: int) -> int:
     return place
 
 
-def _table(path: Path, delimiter: str) -> Iterator[Row]:
+def _table(path: Path, text: str, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(HUGE)
-    lines = csv.DictReader(_text(path).splitlines(keepends=True), delimiter=delimiter)
+    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)  # other separators lie within a field
     if not lines.fieldnames:
         raise BadData(f"{path}: the file is empty")
     for row in lines:
@@ -163,9 +166,12 @@ def _table(path: Path, delimiter: str) -> Iterator[Row]:
 
 def _sheet(path: Path) -> Iterator[Row]:
     """The rows of a workbook's first sheet, whose first row names the columns; empty cells are left out."""
-    from isthmus.experts import need
+    import openpyxl
 
-    workbook = need("openpyxl", "eval").load_workbook(path, read_only=True, data_only=True)
+    try:
+        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, openpyxl.utils.exceptions.InvalidFileException) as error:
+        raise BadData(f"{path}: not an Excel workbook ({error})") from error
     lines = workbook.worksheets[0].iter_rows(values_only=True)
     names = [str(name) for name in next(lines, ())]
     if not names:

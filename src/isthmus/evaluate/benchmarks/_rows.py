@@ -104,7 +104,7 @@ def table(path: Path, value: str = "prediction") -> list[Row]:
                 return [{"index": key} | _named(own) for key, own in found.items()]
             if found and all(map(_plain, found.values())):
                 return [{"index": key, value: own} for key, own in found.items()]
-    return [_named(row) for row in filled(path)]
+    return [_named(row) for row in rows(path)]
 
 
 def _plain(cell: object) -> bool:
@@ -112,13 +112,6 @@ def _plain(cell: object) -> bool:
     return isinstance(cell, str | int | float | None) or (
         isinstance(cell, list) and bool(cell) and all(isinstance(one, str) for one in cell)
     )
-
-
-def filled(path: Path) -> list[Row]:
-    """The rows of a file; `BadData` where there are none."""
-    if not (found := rows(path)):
-        raise BadData(f"{path}: no rows in this file")
-    return found
 
 
 def asked(

@@ -50,7 +50,7 @@ def loaded(path: Path, value: str = "prediction", columns: Sequence[str] = ()) -
 def _read(path: Path, value: str, columns: Sequence[str]) -> list[Row]:
     """The rows of one file; a single object that holds a question is one row."""
     if path.suffix == ".tsv" and columns:
-        lines = [line.strip().split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip().split("\t") for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
         if not any(cell.lower() in columns for cell in lines[0]) and {len(cells) for cells in lines} == {len(columns)}:
             return [dict(zip(columns, cells, strict=True)) for cells in lines]
     if path.suffix == ".json":
@@ -79,8 +79,6 @@ def tasks(
         columns: of references that are tables without names.
     """
     answers = _once(loaded(predictions))
-    if not answers:
-        raise BadData(f"{predictions}: no rows in this file")
     if references is None:
         _need(answers, truths, predictions, "a truth (or give --references)")
         names = _ids(answers) or [str(number) for number in range(len(answers))]

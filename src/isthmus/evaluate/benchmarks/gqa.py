@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import BadData
-from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, filled, slug, table, text
-from isthmus.evaluate.files import Row, document, matched, pick
+from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, slug, table, text
+from isthmus.evaluate.files import Row, document, matched, pick, rows
 from isthmus.evaluate.scored import Figure, Floats, Scored, mean, of_sums
 
 ABOUT = "compositional questions about scenes, by exact match, with consistency and distribution"
@@ -126,7 +126,7 @@ def _questions(path: Path) -> dict[str, Row]:
             raise BadData(f"{path}: no file {NAME} in this folder")
     held: Any = document(file)
     if not isinstance(held, Mapping) or not all(isinstance(row, Mapping) for row in held.values()):
-        listed = enumerate(filled(file), 1)
+        listed = enumerate(rows(file), 1)
         held = {text(pick(row, ("question_id", "questionId", "id"), file, i)): row for i, row in listed}
     for number, row in enumerate(held.values(), 1):
         pick(row, ["answer"], file, number)

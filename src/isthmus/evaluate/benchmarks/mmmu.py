@@ -13,9 +13,9 @@ from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks import _mmmu
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._mmmu import DOMAINS, ORDER
-from isthmus.evaluate.benchmarks._rows import Asked, Judged, accuracies, asked, filled, slug, text
+from isthmus.evaluate.benchmarks._rows import Asked, Judged, accuracies, asked, slug, text
 from isthmus.evaluate.benchmarks.mmbench import judged
-from isthmus.evaluate.files import SHEETS, TABLES, document, matched, pick
+from isthmus.evaluate.files import SHEETS, TABLES, document, matched, pick, rows
 from isthmus.evaluate.scored import Scored
 
 ABOUT = "college exams with pictures, 30 subjects; where no choice can be read, the official rule draws one (seed 42)"
@@ -105,7 +105,7 @@ def _inside(path: Path) -> list[Question]:
             raise BadData(f"{path}: no SUBJECT/output.json in this folder")
     questions, seen = [], set()
     for file in files:
-        for number, row in enumerate(filled(file), 1):
+        for number, row in enumerate(rows(file), 1):
             name = str(row.get("id", row.get("question_id", row.get("index", number))))
             if name in seen:
                 raise BadData(f"{file}, row {number}: the id {name} stands twice")
@@ -123,7 +123,7 @@ def _with(path: Path, references: Path, found: Scored) -> list[Question]:
     """The questions of answers by id and of their references."""
     held = document(path)
     if isinstance(held, list):
-        listed = enumerate(filled(path), 1)
+        listed = enumerate(rows(path), 1)
         held = {str(pick(row, ["id", "question_id"], path, i)): pick(row, SAID, path, i) for i, row in listed}
     truths = document(references)
     if not isinstance(held, Mapping) or not isinstance(truths, Mapping):

@@ -9,9 +9,9 @@ from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks._choices import noted
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._mmmu import choice_pro
-from isthmus.evaluate.benchmarks._rows import Judged, accuracies, filled, slug, text
+from isthmus.evaluate.benchmarks._rows import Judged, accuracies, slug, text
 from isthmus.evaluate.benchmarks.mmmu import SAID, _options, parts
-from isthmus.evaluate.files import Row, pick
+from isthmus.evaluate.files import Row, pick, rows
 from isthmus.evaluate.scored import Scored
 
 ABOUT = "MMMU with up to ten options; in the picture as well (vision)"
@@ -41,7 +41,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
 
 def _judged(file: Path, mode: str, found: Scored) -> list[Judged]:
     marks, drawn, unread, seen = [], 0, 0, set()
-    for number, row in enumerate(filled(file), 1):
+    for number, row in enumerate(rows(file), 1):
         name = str(pick(row, ["id"], file, number))
         if name in seen:
             raise BadData(f"{file}, row {number}: the id {name} stands twice")
