@@ -352,28 +352,87 @@ def compare(
 
 @app.command(name="eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="default, or a folder.")] = "default",
+    model: Annotated[
+        str, typer.Argument(help="default, a folder, org/name, http://HOST/v1#NAME, majority, random, blind:MODEL.")
+    ] = "default",
     recipe: Annotated[str | None, typer.Option(help="Whose `evaluate` is asked; by default the model's own.")] = None,
-    benchmarks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
-    answers: Annotated[Path | None, typer.Option(help="Write every answer here, as JSON lines.")] = None,
+    benchmarks: Annotated[
+        str | None, typer.Option(help="By commas: of `isthmus score --list`, or of the recipe only these.")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="Tasks of lm-eval, by commas, as arc_easy,gsm8k.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The folder of benchmarks' folders, or hub; else $ISTHMUS_BENCHMARKS.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/eval-MODEL by default.")] = None,
+    way: Annotated[str, typer.Option(help="generate an answer, or the likelihood of each option.")] = "generate",
+    circular: Annotated[bool, typer.Option("--circular", help="Right only in every rotation of the options.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of each.")] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    mode: Annotated[str, typer.Option(help="official: the authors' rule; lenient: as a person reads.")] = "official",
+    shots: Annotated[int | None, typer.Option(min=0, help="Examples before each question of a language task.")] = None,
+    tasks_folder: Annotated[Path | None, typer.Option(help="Where else lm-eval finds tasks.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; more than one need Ray.")] = 1,
+    gpus_per_worker: Annotated[float, typer.Option(min=0, help="GPUs of each, 0.5 for half of one.")] = 0.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each worker; by default all.")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster that is running.")] = None,
+    tolerate: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of questions that may go without an answer.")
+    ] = 0.05,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    answers: Annotated[Path | None, typer.Option(help="Of a recipe: write every answer here, as JSON lines.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a model the questions of a recipe's benchmarks, beside two baselines: the majority answer, a swapped medium.
+    """Ask a model benchmarks, or the questions of a recipe beside two baselines: the majority, a swapped medium.
+
+    Benchmarks lie in a folder in their authors' own layout; `scenes` needs none. A run's folder has the answers in the
+    benchmark's own form and a line for each question; a run that was stopped goes on with --resume and ends with the
+    same files. `isthmus report` draws several. Several processes share the work: torchrun --nproc-per-node 2
+    --no-python isthmus eval ...
 
     \b
     Examples:
-      isthmus eval runs/demo/model
+      isthmus eval default --benchmarks scenes --limit 100
+      isthmus eval http://localhost:8000/v1#llava --benchmarks pope,mme --data ~/benchmarks
       isthmus eval runs/demo/model --recipe demo --benchmarks easy-vqa --json
       isthmus eval --answers answers.jsonl
     """
-    from isthmus import demo as whole
-    from isthmus.evaluate.report import print_table
-    from isthmus.train.setup import Run
-
     if as_json:
         import rich
 
         rich.reconfigure(stderr=True)  # progress goes there, so that standard output is JSON alone
+    if language or _are_benchmarks(benchmarks, recipe):
+        from isthmus.evaluate.harness import How
+        from isthmus.evaluate.session import Session
+
+        how = How(way, circular, limit, seed, mode)
+        place = out or Path("runs") / f"eval-{model.rstrip('/').replace('://', '-').replace('/', '-')}"
+        session = Session(model, place, how, data, tolerate, resume, as_json)
+        found = session.run(
+            _several(benchmarks), _several(language), shots, tasks_folder, workers, gpus_per_worker, threads, address
+        )
+        if as_json and found:
+            print(json.dumps(found, indent=1))
+        return
+    _ask_recipe(model, recipe, benchmarks, answers, as_json)
+
+
+def _several(names: str | None) -> list[str]:
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
+
+def _are_benchmarks(names: str | None, recipe: str | None) -> bool:
+    """Whether names are of benchmarks, not of a recipe's `evaluate`."""
+    from isthmus.evaluate.benchmarks import PACKAGE
+    from isthmus.registry import names as known
+
+    return recipe is None and any(name in known(PACKAGE) for name in _several(names))
+
+
+def _ask_recipe(model: str, recipe: str | None, benchmarks: str | None, answers: Path | None, as_json: bool) -> None:
+    from isthmus import demo as whole
+    from isthmus.evaluate.report import print_table
+    from isthmus.train.setup import Run
+
     checks, seed = whole.to_ask(model, recipe, benchmarks)
     if answers:  # a place that cannot be written is known before the questions are asked, not after
         answers.parent.mkdir(parents=True, exist_ok=True)

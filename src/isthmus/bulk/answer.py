@@ -73,34 +73,15 @@ class Answerer:
         """Answer the questions of a shard; those of like length together, because a batch is as long as its longest."""
         samples = [sample for sample, _ in self.corpus.shard(number)]
         lines = [[_line(sample, turn) for turn in range(len(sample.turns))] for sample in samples]
-        good, seen = self._see(samples, lines)
+        good, seen, bad = see(self.run, samples)
+        for i, why in bad.items():
+            _fail(lines[i], samples[i], why)
         asked = [one for place, i in enumerate(good) for one in self._asked(samples[i], lines[i], seen, place)]
         asked.sort(key=lambda one: len(one.ids))
         for some in (asked[i : i + self.batch] for i in range(0, len(asked), self.batch)):
             for one, answer in zip(some, self._answer(some, seen), strict=True):
                 one.line["answer"] = answer
         return [line for own in lines for line in own]
-
-    def _see(self, samples: Sequence[Sample], lines: Sequence[list[Line]]) -> tuple[list[int], Seen]:
-        """Which samples' media can be decoded, and what these show."""
-        model, good, found = self.run.model, [], []
-        for start in range(0, len(samples), AT_ONCE):
-            decoded: list[Sample] = []
-            for i in range(start, min(start + AT_ONCE, len(samples))):
-                try:
-                    media: Any = tuple(Prepared(m.kind, arrays_of(self.run, samples[i], m)) for m in samples[i].media)
-                except (BadMedia, BadData) as error:
-                    _fail(lines[i], samples[i], error)
-                    continue
-                good.append(i)
-                decoded.append(dataclasses.replace(samples[i], media=media))
-            raw = prepared(self.run, decoded)
-            store: dict[str, Any] = {
-                kind: model.encode(kind, *send_to_device((raw.store[kind], raw.valid.get(kind)), model.device)).cpu()
-                for kind in raw.store
-            }
-            found.append(dataclasses.replace(raw, store=store))
-        return good, Seen.joined(found)
 
     def _asked(self, sample: Sample, lines: list[Line], seen: Seen, place: int) -> list[Asked]:
         """The sample's questions, but for those that cannot be written as a prompt or are longer than the LLM reads."""
@@ -113,7 +94,7 @@ class Answerer:
                 if reads is not None and len(ids) + self.longest > reads:
                     raise BadData(f"{len(ids):,} tokens and {self.longest} of an answer; the LLM reads {reads:,}")
             except BadData as error:
-                _fail([line], sample, error)
+                _fail([line], sample, str(error))
             else:
                 found.append(Asked(line, place, messages, ids))
         return found
@@ -130,6 +111,32 @@ class Answerer:
         out: Any = run.model.generate(**inputs, max_new_tokens=self.longest, do_sample=False)
         start = 1 if run.model.config.is_encoder_decoder else length
         return [run.processor.decode(row[start:]) for row in out]
+
+
+def see(run: Run, samples: Sequence[Sample]) -> tuple[list[int], Seen, dict[int, str]]:
+    """The places of the samples whose media can be decoded, what these show, and why the others cannot be, by place."""
+    good: list[int] = []
+    bad: dict[int, str] = {}
+    found = []
+    for start in range(0, len(samples), AT_ONCE):
+        decoded: list[Sample] = []
+        for i in range(start, min(start + AT_ONCE, len(samples))):
+            try:
+                media: Any = tuple(Prepared(m.kind, arrays_of(run, samples[i], m)) for m in samples[i].media)
+            except (BadMedia, BadData) as error:
+                bad[i] = str(error)
+                continue
+            good.append(i)
+            decoded.append(dataclasses.replace(samples[i], media=media))
+        raw = prepared(run, decoded)
+        store: dict[str, Any] = {
+            kind: run.model.encode(
+                kind, *send_to_device((raw.store[kind], raw.valid.get(kind)), run.model.device)
+            ).cpu()
+            for kind in raw.store
+        }
+        found.append(dataclasses.replace(raw, store=store))
+    return good, Seen.joined(found), bad
 
 
 def conversation(sample: Sample) -> list[Message]:
@@ -159,8 +166,7 @@ def _line(sample: Sample, turn: int) -> Line:
     return {"id": sample.id, "turn": turn, "question": own.question, "answer": None} | reference
 
 
-def _fail(lines: Sequence[Line], sample: Sample, error: Exception) -> None:
-    why = str(error)
+def _fail(lines: Sequence[Line], sample: Sample, why: str) -> None:
     for line in lines:
         line["failed"] = why if why.startswith(f"sample {sample.id}") else f"sample {sample.id}: {why}"
 

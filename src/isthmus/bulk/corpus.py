@@ -128,10 +128,10 @@ def _opened(sources: list[Source], size: int, given: list[Any], digest: str) -> 
 
 
 def _stands_for(sample: Sample) -> tuple[Any, ...]:
-    return sample.id, sample.turns, sample.chained, sample.system, [_medium(medium) for medium in sample.media]
+    return sample.id, sample.turns, sample.chained, sample.system, [described(medium) for medium in sample.media]
 
 
-def _medium(medium: Medium) -> str:
+def described(medium: Medium) -> str:
     """What describes a medium in full; of one that an anonymous function makes, or an array, its kind alone."""
     told = dataclasses.is_dataclass(medium.source) or isinstance(medium.source, str | Path | bytes)
     return repr(medium) if told else medium.kind

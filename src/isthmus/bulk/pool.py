@@ -1,4 +1,7 @@
-"""Who does the work: this process, or actors of Ray Data on this machine or a cluster. Ray is imported only there."""
+"""Who does the work: this process, those that torchrun launched, or actors of Ray Data on this machine or a cluster.
+
+Ray is imported only there.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import distributed
 
 from isthmus.errors import IsthmusError
+from isthmus.train.world import ALONE, World
 
 Line = dict[str, Any]  # of a shard's file
 STORE = 2**27  # bytes of a local Ray's object store; what goes through it are numbers of shards and lines of text
@@ -33,17 +38,21 @@ Start = Callable[[str], Work]  # device -> what works there; it travels to worke
 
 @dataclass(frozen=True)
 class Pool:
-    """How many workers, and what each of them has; `address` is that of a Ray cluster that is running already."""
+    """How many workers, and what each of them has; `address` is that of a Ray cluster that is running already.
+
+    Of several processes in a `world` each is one worker, and the first of them leads.
+    """
 
     workers: int = 1
     gpus: float = 0.0
     threads: int = 1
     address: str | None = None
+    world: World = ALONE
 
     @property
     def device(self) -> str:
         """Where models are."""
-        return "cuda" if self.gpus else "cpu"
+        return "cuda" if self.gpus or self.world.device.type == "cuda" else "cpu"
 
     def results(self, start: Start, numbers: Sequence[int]) -> Iterator[tuple[int, list[Line]]]:
         """The lines of each shard, as they are done: one worker of this machine's does them here and in order.
@@ -52,10 +61,58 @@ class Pool:
         """
         if not numbers:
             return
-        if self.workers == 1 and self.address is None:
+        if self.world.size > 1:
+            yield from self._led(start, numbers)
+        elif self.workers == 1 and self.address is None:
             yield from self._here(start, numbers)
         else:
             yield from _on_ray(self, start, numbers)
+
+    def follow(self, start: Start) -> None:
+        """Do what the first process of the world leads, until it lets go."""
+        work: Work | None = None
+        while (numbers := self._told(None)) is not None:
+            work = work or start(str(self.world.device))
+            for _ in self._rounds(work, numbers):
+                pass
+        if work is not None:
+            work.close()
+
+    def let_go(self) -> None:
+        """There is nothing more to do for the other processes."""
+        if self.world.size > 1:
+            self._told(None)
+
+    def _led(self, start: Start, numbers: Sequence[int]) -> Iterator[tuple[int, list[Line]]]:
+        self._told(list(numbers))
+        work = start(str(self.world.device))
+        try:
+            yield from self._rounds(work, numbers)
+        finally:
+            work.close()
+
+    def _told(self, numbers: list[int] | None) -> list[int] | None:
+        """What the first process says, in all of them."""
+        box = [numbers]
+        distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def _rounds(self, work: Work, numbers: Sequence[int]) -> Iterator[tuple[int, list[Line]]]:
+        """Each round every process does one shard, and all have all lines; what one raises, all raise."""
+        size = self.world.size
+        for begin in range(0, len(numbers), size):
+            own: tuple[int, list[Line], str] | None = None
+            if (place := begin + self.world.rank) < len(numbers):
+                try:
+                    own = numbers[place], work(numbers[place]), ""
+                except (IsthmusError, OSError) as error:
+                    own = numbers[place], [], str(error) or type(error).__name__
+            every: list[Any] = [None] * size
+            distributed.all_gather_object(every, own)
+            for number, lines, wrong in (one for one in every if one is not None):
+                if wrong:
+                    raise IsthmusError(wrong)
+                yield number, lines
 
     def _here(self, start: Start, numbers: Sequence[int]) -> Iterator[tuple[int, list[Line]]]:
         if self.gpus and not torch.cuda.is_available():

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from isthmus import load_with_processor, model_folder
-from isthmus.bulk.corpus import Corpus
 from isthmus.bulk.ledger import Ledger
 from isthmus.bulk.pool import Line, Pool, Start
 from isthmus.errors import BadData, Interrupted, IsthmusError
@@ -44,6 +43,27 @@ class Task:
     lost: str = ""
 
 
+class Shards(Protocol):
+    """What is worked through: a `Corpus` is one."""
+
+    size: int
+
+    @property
+    def sources(self) -> Sequence[Any]: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def shards(self) -> int: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def rejected(self) -> Mapping[str, int]: ...
+
+
 @dataclass
 class Tally:
     """How far a run is, by the lines of its shards; `failed` is why, by shard and sample."""
@@ -68,7 +88,7 @@ class Tally:
 
 def drive(
     task: Task,
-    corpus: Corpus,
+    corpus: Shards,
     folder: Path,
     facts: dict[str, Any],
     pool: Pool,
@@ -79,6 +99,8 @@ def drive(
     console: Console,
 ) -> dict[str, Any]:
     """Do the shards of the corpus that `folder` does not have yet, and write its manifest, which is returned.
+
+    In a process of the pool's world that is not the first, shares of the work are done, and nothing is returned.
 
     Args:
         facts: what the files depend on beside the corpus and the workers' kind; a run of others is not gone on with.
@@ -91,6 +113,9 @@ def drive(
         BadData: when more samples fail than are tolerated.
         IsthmusError: `task.lost`, for what is gone again.
     """
+    if not pool.world.first:
+        pool.follow(task.start)
+        return {}
     ledger, tally = Ledger(folder), Tally(corpus.samples, tolerate)
     told = [source.facts for source in corpus.sources]
     facts = facts | {"data": told, "samples": corpus.digest, "shard": corpus.size}
@@ -103,6 +128,7 @@ def drive(
             if len(missing) < corpus.shards:
                 console.print(f"{corpus.shards - len(missing):,} of {corpus.shards:,} shards are there", markup=False)
             _work(task, ledger, missing, corpus, pool, tally, console)
+            pool.let_go()
             if ledger.missing(corpus.shards, task.usable):
                 raise IsthmusError(task.lost)
             return _finish(task, ledger, corpus, tally, console)
@@ -126,7 +152,7 @@ def loaded(name: str) -> Run:
 
 
 def _work(
-    task: Task, ledger: Ledger, missing: Sequence[int], corpus: Corpus, pool: Pool, tally: Tally, console: Console
+    task: Task, ledger: Ledger, missing: Sequence[int], corpus: Shards, pool: Pool, tally: Tally, console: Console
 ) -> None:
     columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.completed}/{task.total} shards"))
     rate = TextColumn("{task.fields[rate]}")
@@ -144,7 +170,7 @@ def _work(
             bar.update(shown, advance=1, rate=f"{speed:,.1f} {task.unit}/s")
 
 
-def _finish(task: Task, ledger: Ledger, corpus: Corpus, tally: Tally, console: Console) -> dict[str, Any]:
+def _finish(task: Task, ledger: Ledger, corpus: Shards, tally: Tally, console: Console) -> dict[str, Any]:
     """The manifest: the same in whichever order shards were done."""
     order = sorted(tally.failed, key=lambda one: one[0])
     failed = [{"id": name, "shard": shard, "reason": tally.failed[shard, name]} for shard, name in order]

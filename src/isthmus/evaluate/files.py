@@ -1,8 +1,8 @@
 """Reading the files in which benchmarks and authors publish predictions and references, whatever their form.
 
-JSON, JSON lines, objects that only commas part, comma- and tab-separated values, and Excel's sheets all become the
-same: rows, each a dictionary. What a file is, is told by what is in it; the name decides only between commas and tabs,
-and for XLSX.
+JSON, JSON lines, objects that only commas part, comma- and tab-separated values, Excel's sheets and Parquet all become
+the same: rows, each a dictionary. What a file is, is told by what is in it; the name decides only between commas and
+tabs, and for XLSX and Parquet.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def rows(path: Path) -> list[Row]:
     """
     if path.suffix.lower() in SHEETS:
         found: Any = list(_sheet(path))
+    elif path.suffix.lower() == ".parquet":
+        found = _parquet(path)
     elif (ending := path.suffix.lower()) in TABLES and not (text := _text(path)).lstrip().startswith(("{", "[")):
         found = list(_table(path, text, TABLES[ending]))
     else:
@@ -162,6 +164,18 @@ def _table(path: Path, text: str, delimiter: str) -> Iterator[Row]:
                 f"{path}, line {lines.line_num}: not as many fields as the first line, {len(lines.fieldnames)}"
             )
         yield row
+
+
+def _parquet(path: Path) -> list[Row]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise BadData(f"{path}: Parquet needs more: pip install 'isthmus[data]' ({error})") from error
+    try:
+        return list(pyarrow.parquet.read_table(path).to_pylist())
+    except (OSError, pyarrow.ArrowException) as error:
+        raise BadData(f"{path}: not a Parquet file ({error})") from error
 
 
 def _sheet(path: Path) -> Iterator[Row]:

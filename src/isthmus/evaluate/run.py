@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from isthmus.data.packing import Row, alone, collate, pack, packs
@@ -166,7 +167,9 @@ def _likeliest(run: Run, rows: Sequence[Row], shown: Seen) -> list[bool]:
     return [bool(own.all()) for own in agrees_S.split(lengths)]
 
 
-def answer_batch(run: Run, questions: Sequence[str], seen: Seen, systems: Sequence[str] = ()) -> list[str]:
+def answer_batch(
+    run: Run, questions: Sequence[str], seen: Seen, systems: Sequence[str] = (), longest: int = LONGEST
+) -> list[str]:
     """Greedy answers to one question about what each sample shows, after its system message, if there is one.
 
     What several of them begin with (system message and media) is read once, where nothing in that depends on the
@@ -180,14 +183,16 @@ def answer_batch(run: Run, questions: Sequence[str], seen: Seen, systems: Sequen
     if len(alike) < len(questions) and all(own for own, _ in begun) and packs(model):
         first = [index.index(number) for number in range(len(alike))]
         ids, mask = _padded([begun[i][0] for i in first])
-        more = shared(model, ids, mask, torch.tensor(index), seen[first].inputs())
+        begins = send_to_device((ids, mask, torch.tensor(index), seen[first].inputs()), model.device)
+        more = shared(model, *begins)
         own_ids, own_mask = _padded(ends)
         ids, mask = torch.cat([ids[index], own_ids], 1), torch.cat([mask[index], own_mask], 1)
     else:
         ids, mask = _padded([own + end for (own, _), end in zip(begun, ends, strict=True)])
         asked = ((kind, question) for i, question in enumerate(questions) for kind, _ in seen.slots(i))
         more = seen.inputs() | run.processor.texts(asked)
-    out: Any = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=LONGEST, do_sample=False, **more)
+    inputs = send_to_device({"input_ids": ids, "attention_mask": mask} | more, model.device)
+    out: Any = model.generate(**inputs, max_new_tokens=longest, do_sample=False)
     start = 1 if model.config.is_encoder_decoder else ids.shape[1]
     return [run.processor.decode(row[start:]) for row in out]
 

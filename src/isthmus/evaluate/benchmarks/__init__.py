@@ -8,18 +8,31 @@ well; `SOURCE`, whose rule it is. And the scorer:
 
 In the mode `official` it does exactly what the authors' own code does, so that published figures come out of published
 files digit for digit; `lenient` reads answers as a person would, and leaves unscored what nobody could read. Paths are
-files, or folders where the benchmark comes as one. Files that cannot be used are `BadData`.
+files, or folders where the benchmark comes as one. Files that cannot be used are `BadData`. It gives each sample's own
+score in `Scored.marks` where the samples have one, for paired tests and for looking at those that are wrong.
+
+A benchmark that models can be asked (`isthmus eval MODEL --benchmarks NAME`) has as well, as literals: `DATA`, the files
+of its folder, as patterns, with what each is; `GET`, where to get them; `HUB`, a hub's repository with these files, if
+there is one; `HEADLINE`, the metric that tables show. And
+
+    questions(folder: Path) -> Sequence[Question]
+
+as the authors ask them. Answers become rows, `question.row` and under `prediction` what was said, in `predictions.jsonl`,
+which `score` reads. Where the benchmark's own form is another, `write(folder: Path, out: Path, answered) -> Path` writes
+it from pairs of question and answer and tells what is to be scored; where `score` needs references, `truths(folder)`
+tells which.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 from isthmus import registry
 from isthmus.errors import BadData, UnknownName
 from isthmus.evaluate.scored import MODES, Scored
 
-__all__ = ["PACKAGE", "score"]
+__all__ = ["PACKAGE", "asking", "score"]
 
 PACKAGE = "isthmus.evaluate.benchmarks"
 
@@ -55,3 +68,18 @@ def score(
             raise
         raise BadData(f"{predictions}: {error}") from error
     return found
+
+
+def asking(benchmark: str) -> ModuleType:
+    """The file of a benchmark whose questions models can be asked.
+
+    Raises `UnknownName` for one that does not exist, and `BadData` for one that only scores files.
+    """
+    module = registry.find(PACKAGE, benchmark)
+    if not hasattr(module, "questions"):
+        known = [name for name in registry.names(PACKAGE) if "GET" in registry.constants(PACKAGE, name)]
+        raise BadData(
+            f"{benchmark} scores files (isthmus score {benchmark}); it has no questions of its own. "
+            f"What models can be asked: {', '.join(known)}"
+        )
+    return module

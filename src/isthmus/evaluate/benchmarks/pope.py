@@ -11,6 +11,7 @@ from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks._rows import table, text
 from isthmus.evaluate.benchmarks._tasks import flat
 from isthmus.evaluate.files import Row, folder, rows
+from isthmus.evaluate.questions import SHORT, Question, picture
 from isthmus.evaluate.scored import Figure, Scored, yes_no
 
 ABOUT = "object hallucination: is there such a thing in the picture? yes or no"
@@ -27,6 +28,14 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # rows of predictions may hold the truth
+DATA = {
+    "coco_pope_*.json": "coco_pope_random.json, coco_pope_popular.json and coco_pope_adversarial.json, or some of them",
+    "val2014": "the folder of COCO's pictures",
+    "data/*.parquet": "or, in place of both, rows that hold the pictures (question_id, question, answer, category, image)",
+}
+GET = "github.com/RUCAIBox/POPE (output/coco) and val2014.zip of cocodataset.org"
+HUB = "lmms-lab/POPE"
+HEADLINE = "accuracy"
 SAID = (
     *("prediction", "pred", "response", "model_answer", "model_output", "model_prediction", "output"),
     *("filtered_resps", "resps", "text", "answer", "pred_answer"),
@@ -56,6 +65,31 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         every += own
     if len(parts) > 1:
         found.metrics = _figures(every) | found.metrics
+    return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The questions of every split that is there, one after another."""
+    held: list[tuple[str, Row]] = []
+    for split in SPLITS:
+        for file in sorted(folder.glob(f"coco_pope_*{split}*.json*"))[:1]:
+            held += [(split, row) for row in _true(table(file, "label"), file)]
+    if not held:
+        files = sorted(folder.glob("**/*.parquet"))
+        held = [(str(row["category"]), row) for file in files for row in _true(rows(file), file)]
+    found = []
+    for place, (split, row) in enumerate(held, 1):
+        image = row["image"]
+        source = picture(image if not isinstance(image, str) else f"val2014/{image}", folder, f"question {place}")
+        asked, truth = text(row.get("question") or row.get("text")), text(row["_truth"]).strip().lower()
+        name = text(row.get("image_source") or image) if isinstance(image, str) or row.get("image_source") else ""
+        kept = {"question_id": place, "image": name or str(place), "text": asked, "label": truth, "category": split}
+        found.append(
+            Question(
+                *(f"{split}/{place}", asked, (source,), ("yes", "no"), False, SHORT, truth, (split,)),
+                image=name or str(place), row=kept,
+            )
+        )  # fmt: skip
     return found
 
 
@@ -95,6 +129,7 @@ def _read(split: str, pairs: Sequence[tuple[str, Row, Row]], mode: str, found: S
             found.unscored[f"{split}/{name}"] = "neither yes nor no is said"
             continue
         image = next((str(truth[key]) for key in IMAGES if truth.get(key)), name)
+        found.marks[f"{split}/{name}"] = float(said == (text(truth["_truth"]).strip().lower() in YES))
         some.append(Read(text(truth["_truth"]).strip().lower() in YES, said, image))
     return some
 
