@@ -15,6 +15,7 @@ from isthmus.types import Image, Medium, Video
 
 BATCH = 8  # questions answered at once
 FRAMES = 8  # of a video, unless the benchmark says
+CLOSE = 1e-3  # how far scores behind a prefix that was read before may be off, as a share of the largest
 
 
 class ImageText:
@@ -39,6 +40,7 @@ class ImageText:
         if not getattr(self.processor, "chat_template", None):
             raise BadRecipe(f"{name} has no chat template, so there is no one way to ask it. Give it one, and save it")
         videos = getattr(self.processor, "video_processor", None) is not None
+        self.shares: bool | None = None
         self.takes: Collection[str] = ("image", "video") if videos else ("image",)
         self.processor.tokenizer.padding_side = "left"
         if self.processor.tokenizer.pad_token is None:
@@ -46,17 +48,92 @@ class ImageText:
 
     @torch.inference_mode()
     def answers(self, questions: Sequence[Question]) -> list[Said]:
-        """Greedy answers, those of like length together."""
+        """Greedy answers; what several questions about one medium begin with is read once, where the model allows it.
+
+        Others are answered with those of like length.
+        """
         said, shown = self._shown(questions)
-        order = sorted(shown, key=lambda i: (questions[i].longest, len(questions[i].media), len(questions[i].text), i))
+        together, order = self._divided(questions, shown)
+        for batch in together:
+            for i, text in zip(batch, self._shared(questions, batch, shown[batch[0]]), strict=True):
+                said[i] = Said(text)
         for batch in _alike(order, questions):
             inputs = self._inputs([(questions[i].text, shown[i]) for i in batch])
             out = self.model.generate(**inputs, max_new_tokens=questions[batch[0]].longest, do_sample=False)
             start = 1 if self.model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
-            texts = self.processor.batch_decode(out[:, start:], skip_special_tokens=True)
-            for i, text in zip(batch, texts, strict=True):
-                said[i] = Said(text.strip())
+            for i, text in zip(batch, self._texts(out[:, start:]), strict=True):
+                said[i] = Said(text)
         return [own or Said(None, "no answer") for own in said]
+
+    def _divided(self, questions: Sequence[Question], shown: dict[int, list[Any]]) -> tuple[list[list[int]], list[int]]:
+        """Batches of questions about the same media, if the model can share; the others, short ones first."""
+        alike: dict[Any, list[int]] = {}
+        for i in shown:
+            alike.setdefault((questions[i].media, questions[i].longest), []).append(i)
+        groups = [own for (media, _), own in alike.items() if media and len(own) > 1]
+        together: list[list[int]] = []
+        if groups and self._can_share(questions, groups[0], shown[groups[0][0]]):
+            together = [own[i : i + BATCH] for own in groups for i in range(0, len(own), BATCH)]
+        rest = {*shown} - {i for own in together for i in own}
+        return together, sorted(
+            rest, key=lambda i: (questions[i].longest, len(questions[i].media), len(questions[i].text), i)
+        )
+
+    def _can_share(self, questions: Sequence[Question], group: Sequence[int], media: Sequence[Any]) -> bool:
+        """Whether a question behind a prefix that was read before has the same next token's scores as the whole text.
+
+        It is tried once: where positions are more than places in the text (as in models with positions in pictures),
+        they may differ.
+        """
+        if self.shares is None:
+            whole = self._inputs([(questions[group[0]].text, media)])
+            right = self.model(**whole).logits[0, -1].float()
+            try:
+                begun = self._begun([questions[i].text for i in group[:2]], media)
+                own = {name: value[:1] for name, value in begun.items() if isinstance(value, torch.Tensor)}
+                cache = begun["past_key_values"]
+                cache.batch_select_indices(torch.tensor([0], device=self.model.device))
+                past = cache.get_seq_length()
+                places = (own["attention_mask"].cumsum(1) - 1).clamp(min=0)[:, past:]
+                found = self.model(
+                    input_ids=own["input_ids"][:, past:], attention_mask=own["attention_mask"], position_ids=places,
+                    past_key_values=cache,
+                ).logits[0, -1].float()  # fmt: skip
+                self.shares = bool((found - right).abs().max() <= CLOSE * right.abs().max())
+            except (ValueError, RuntimeError, TypeError, IndexError, AttributeError):
+                self.shares = False
+        return self.shares
+
+    def _shared(self, questions: Sequence[Question], batch: Sequence[int], media: Sequence[Any]) -> list[str]:
+        begun = self._begun([questions[i].text for i in batch], media)
+        out = self.model.generate(**begun, max_new_tokens=questions[batch[0]].longest, do_sample=False)
+        return self._texts(out[:, begun["input_ids"].shape[1] :])
+
+    def _begun(self, texts: Sequence[str], media: Sequence[Any]) -> dict[str, Any]:
+        """What `generate` goes on from: tokens, and keys and values of what all texts begin with, media included."""
+        first = self._inputs([(texts[0], media)])
+        each = [first["input_ids"][0].tolist()]
+        each += [self._inputs([(text, media)])["input_ids"][0].tolist() for text in texts[1:]]
+        past = next((i for i, own in enumerate(zip(*each, strict=False)) if len(set(own)) > 1), min(map(len, each)) - 1)
+        past = min(past, min(map(len, each)) - 1)
+        ids = first.pop("input_ids")[:, :past]
+        mask = first.pop("attention_mask")[:, :past]
+        first = {name: value for name, value in first.items() if not name.endswith("_type_ids")}
+        cache = self.model(input_ids=ids, attention_mask=mask, use_cache=True, **first).past_key_values
+        cache.batch_repeat_interleave(len(texts))
+        longest = max(map(len, each)) - past
+        pad = self.processor.tokenizer.pad_token_id
+        ends = [[pad] * (longest - len(own) + past) + own[past:] for own in each]
+        real = [[0] * (longest - len(own) + past) + [1] * (len(own) - past) for own in each]
+        device = self.model.device
+        return {
+            "input_ids": torch.cat([ids.expand(len(texts), -1), torch.tensor(ends, device=device)], 1),
+            "attention_mask": torch.cat([mask.expand(len(texts), -1), torch.tensor(real, device=device)], 1),
+            "past_key_values": cache,
+        }
+
+    def _texts(self, tokens: Any) -> list[str]:
+        return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
     @torch.inference_mode()
     def chosen(self, questions: Sequence[Question]) -> list[Said]:
