@@ -16,10 +16,9 @@ sample's media (`swapped`): a model that does not beat both has not been shown t
 
 from __future__ import annotations
 
-import functools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import NormalDist, fmean
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from isthmus.errors import BadData
+from isthmus.evaluate.metrics.word_errors import errors, whisper_normaliser
 
 Z = NormalDist().inv_cdf(0.975)  # half-width of a 95 % interval, in standard deviations
 ALL = "all"  # the kind of a benchmark's overall row
@@ -204,21 +204,11 @@ def word_errors(answer: str, truth: str) -> tuple[int, int]:
     >>> word_errors("Press 1 to go.", "press one to continue"), word_errors("well, yes", "yes")
     ((1, 4), (1, 1))
     """
-    import jiwer
-
-    normalise = _normaliser()
-    told, said = normalise(truth), normalise(answer)
+    told, said = whisper_normaliser()(truth), whisper_normaliser()(answer)
     if not told:
         raise BadData(f"{truth!r}: no word is left of it, and a word error rate is over words")
-    found = jiwer.process_words(told, said)
-    return found.substitutions + found.deletions + found.insertions, len(told.split())
-
-
-@functools.cache
-def _normaliser() -> Callable[[str], str]:
-    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
-
-    return EnglishTextNormalizer({})  # type: ignore[no-any-return]
+    found = errors(told, said)
+    return found.substitutions + found.deletions + found.insertions, found.units
 
 
 def word_error_rate(counts: Sequence[tuple[int, int]]) -> Estimate:
