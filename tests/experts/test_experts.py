@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import isthmus.experts
 from isthmus import Audio, Image, Points, Video, parts
 from isthmus.errors import BadMedia, PartUnavailable, UnknownName
-from isthmus.experts import Experts, Told, bounded, need, resolve
+from isthmus.experts import Experts, Told, bounded, resolve
+from isthmus.extras import need
 from isthmus.media.forms import Clip, Sound
 from isthmus.registry import constants, find, names
 from isthmus.types import KINDS
@@ -100,12 +101,15 @@ def test_a_missing_extra_is_named() -> None:
         need("rapidocr_that_is_not.main", "ocr")
 
 
+KNOWN = ("experts", "extras", "media", "parts", "registry", "types", "errors")
+
+
 def test_experts_know_no_model() -> None:
     """They stand before `data` and `model` in the layout (docs/design.md)."""
     for path in Path(isthmus.experts.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("isthmus."):
-                assert node.module.split(".")[1] in ("experts", "media", "parts", "registry", "types", "errors"), path
+                assert node.module.split(".")[1] in KNOWN, path
 
 
 def test_naming_experts_loads_no_library() -> None:

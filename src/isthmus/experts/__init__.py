@@ -22,7 +22,7 @@ from typing import Any
 import PIL.Image
 
 from isthmus import registry
-from isthmus.errors import BadMedia, PartUnavailable, UnknownName
+from isthmus.errors import BadMedia, UnknownName
 from isthmus.experts._told import Told
 from isthmus.types import Medium
 
@@ -105,17 +105,6 @@ def bounded(told: Sequence[Told], lines: int = LINES, characters: int = CHARACTE
         f"{missing} of {len(told)} lines that experts told {was} left out: at most {lines} lines and {characters:,}"
         " characters are read"
     )
-
-
-def need(module: str, extra: str) -> Any:
-    """A module of an extra. Raises `PartUnavailable` saying how to install it, when it is not there."""
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise PartUnavailable(f"{package} is needed for this: pip install 'isthmus[{extra}]'") from error
 
 
 def kind_of(medium: Medium, kinds: Sequence[str], name: str) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from isthmus.experts import _frames, kind_of, need
+from isthmus.experts import _frames, kind_of
 from isthmus.experts._told import Told
+from isthmus.extras import need
 from isthmus.media import load as decode
 from isthmus.types import Image, Medium, Video
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from isthmus.experts import Caption, _frames, kind_of, need, ocr, speech_to_text
+from isthmus.experts import Caption, _frames, kind_of, ocr, speech_to_text
 from isthmus.experts._told import Told
+from isthmus.extras import need
 from isthmus.types import Medium, Video
 
 ABOUT = "a video as text: speech, on-screen text, shots and a caption of each (the extra video)"

