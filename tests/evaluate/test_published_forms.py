@@ -106,3 +106,19 @@ def test_entailment_s_classes_and_amber_s_answers_by_id(tmp_path: Path) -> None:
 def test_captions_with_their_references_need_no_ids(tmp_path: Path) -> None:
     rows = [{"hypothesis": "a dog runs", "references": ["a dog runs"]}] * 2
     assert score("coco-captions", lines(tmp_path / "c.jsonl", rows)).metrics["bleu_1"].value == pytest.approx(1)
+
+
+def test_columns_of_one_object_and_scores_of_a_pipeline(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"predictions": ["the bat sat down", "yes"], "references": ["the cat sat", "yes"]}))
+    assert score("wer", path).metrics["wer"].value == 0.5
+    three = [("ENTAILMENT", 0.9), ("neutral", 0.08), ("contradiction", 0.02)]
+    rows = [
+        {"id": "1", "scores": [{"label": label, "score": value} for label, value in three]},
+        {"id": "2", "labels": ["contradiction", "entailment", "neutral"], "scores": [0.1, 0.5, 0.4]},
+    ]
+    path.write_text(json.dumps(rows))
+    assert score("entailment", path).metrics["entailment_score"].value == pytest.approx(0.7)
+    path.write_text(json.dumps([{"id": "1", "scores": [0.9, 0.1]}]))
+    with pytest.raises(BadData, match="row 1: scores are a list of objects with label and score"):
+        score("entailment", path)

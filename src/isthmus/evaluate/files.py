@@ -20,6 +20,11 @@ from isthmus.errors import BadData
 
 Row = dict[str, Any]
 TABLES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+COLUMNS = {
+    "predictions": "prediction", "preds": "prediction", "hypotheses": "hypothesis", "hyps": "hypothesis",
+    "references": "reference", "refs": "reference", "targets": "target", "labels": "label", "truths": "truth",
+    "ground_truths": "ground_truth", "ids": "id", "questions": "question", "answers": "answer",
+}  # fmt: skip
 SHEETS = (".xlsx", ".xlsm")
 HUGE = min(sys.maxsize, 2**31 - 1)  # characters of a field: tables hold pictures in base64
 
@@ -62,12 +67,25 @@ def rows(path: Path) -> list[Row]:
         found = document(path)
     if isinstance(found, Mapping):
         lists = [value for value in found.values() if isinstance(value, list)]
-        found = lists[0] if len(lists) == 1 else [dict(found)]
+        found = columns(found) or (lists[0] if len(lists) == 1 else [dict(found)])
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise BadData(f"{path}: expected a list of objects, one for each sample")
     if not found:
         raise BadData(f"{path}: the file is empty, it has no rows")
     return found
+
+
+def columns(found: Mapping[str, Any]) -> list[Row]:
+    """The rows of an object of lists, one for each column, of the same length; none where it is no such object.
+
+    >>> columns({"predictions": ["a dog", "a cat"], "references": ["a dog", "a cow"]})
+    [{'prediction': 'a dog', 'reference': 'a dog'}, {'prediction': 'a cat', 'reference': 'a cow'}]
+    """
+    names = {COLUMNS.get(str(key).lower(), ""): value for key, value in found.items()}
+    lengths = {len(value) if isinstance(value, list) else -1 for value in names.values()}
+    if "" in names or len(names) < 2 or len(lengths) != 1 or lengths <= {-1, 0}:
+        return []
+    return [dict(zip(names, cells, strict=True)) for cells in zip(*names.values(), strict=True)]
 
 
 def by_id(path: Path, *, ids: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:

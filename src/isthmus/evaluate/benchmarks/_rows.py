@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.errors import BadData
-from isthmus.evaluate.files import SHEETS, TABLES, Row, document, matched, pick, rows
+from isthmus.evaluate.files import SHEETS, TABLES, Row, columns, document, matched, pick, rows
 from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, proportion
 
 IDS = ("index", "question_id", "questionid", "q_id", "qid", "id", "sample_id", "data_id", "pid", "doc_id")
@@ -99,7 +99,7 @@ def table(path: Path, value: str = "prediction") -> list[Row]:
     """The rows of a file; of `{id: text}` rows with that text under the key `value`, of `{id: {...}}` its objects."""
     if path.suffix.lower() not in (*SHEETS, *TABLES):
         found = document(path)
-        if isinstance(found, Mapping) and not set(map(_key, found)) & {*IDS, *SAID}:
+        if isinstance(found, Mapping) and not (set(map(_key, found)) & {*IDS, *SAID} or columns(found)):
             if found and all(isinstance(own, Mapping) for own in found.values()):
                 return [{"index": key} | _named(own) for key, own in found.items()]
             if found and all(map(_plain, found.values())):

@@ -23,6 +23,10 @@ PREDICTIONS = {
         '{"id": "1", "probabilities": [{"entailment": 0.9, "neutral": 0.08, "contradiction": 0.02}], "weights": [1]}'
     ),
     "or as lists, in this order": '{"id": "1", "probabilities": [[0.9, 0.08, 0.02], [0.4, 0.5, 0.1]]}',
+    "or as a pipeline of transformers gives them": (
+        '{"id": "1", "scores": [{"label": "ENTAILMENT", "score": 0.9}, {"label": "NEUTRAL", "score": 0.08}, '
+        '{"label": "CONTRADICTION", "score": 0.02}]}'
+    ),
     "or as logits": '{"id": "1", "logits": [{"entailment": 2.1, "neutral": -0.3, "contradiction": -1.7}]}',
 }
 REFERENCES: dict[str, str] = {}
@@ -51,6 +55,8 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
 
 
 def _probabilities(row: Row, where: str) -> list[Probabilities]:
+    if "scores" in row:
+        return [_one(own, False, where) for own in _scores(row, where)]
     key = next((key for key in ("probabilities", "probs", "logits") if key in row), "")
     if not key and set(CLASSES) <= row.keys():
         return [_one({name: row[name] for name in CLASSES}, False, where)]
@@ -62,6 +68,21 @@ def _probabilities(row: Row, where: str) -> list[Probabilities]:
     cell = row[key]
     single = isinstance(cell, dict) or (isinstance(cell, list) and cell and isinstance(cell[0], int | float))
     return [_one(one, key == "logits", where) for one in ([cell] if single else cell or [])]
+
+
+def _scores(row: Row, where: str) -> list[dict[str, Any]]:
+    """Each reference's scores by label: a list of `{label, score}`, several such lists, or `scores` beside `labels`."""
+    scores = row["scores"]
+    labels = row.get("labels")
+    if isinstance(scores, list) and isinstance(labels, list) and len(labels) == len(scores):
+        return [dict(zip(map(str, labels), scores, strict=True))]
+    if not isinstance(scores, list) or not scores:
+        raise BadData(f"{where}: scores are a list of objects with label and score, not {scores!r}")
+    each = scores if isinstance(scores[0], list) else [scores]
+    try:
+        return [{str(one["label"]): one["score"] for one in own} for own in each]
+    except (TypeError, KeyError) as error:
+        raise BadData(f"{where}: scores are a list of objects with label and score, not {scores!r}") from error
 
 
 def _one(cell: Any, logits: bool, where: str) -> Probabilities:
