@@ -482,6 +482,57 @@ def score(
         told.show(benchmark, mode, found, Console())
 
 
+@app.command()
+def judge(
+    rubric: Annotated[str | None, typer.Argument(help="A name of --list.")] = None,
+    answers: Annotated[Path | None, typer.Option(help="Rows with id, question, answer; a run's samples.jsonl.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another model's answers to the same, for a pair.")] = None,
+    references: Annotated[Path | None, typer.Option(help="The truths, where the rows do not hold them.")] = None,
+    by: Annotated[str, typer.Option("--judge", help="http://HOST/v1#MODEL, default or a folder.")] = "default",
+    calibration: Annotated[
+        Path | None, typer.Option(help="Rows with a person's verdict, `human`: how far do they agree?")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The verdicts; beside the answers by default.")] = None,
+    rubric_file: Annotated[Path | None, typer.Option(help="Another text in place of the rubric's own.")] = None,
+    times: Annotated[int, typer.Option(min=1, help="Judge each so often.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="Of the judge's replies.")] = 0.0,
+    coverage: Annotated[float, typer.Option(min=0, max=1, help="The share to be judged for a score.")] = 0.95,
+    key_from: Annotated[str, typer.Option(help="The environment variable with the server's key.")] = "OPENAI_API_KEY",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    as_json: AsJson = False,
+    every: Annotated[bool, typer.Option("--list", help="The rubrics.")] = False,
+) -> None:
+    """Have a model judge answers: a grade, the better of two in both orders, or agreement with a reference.
+
+    What could not be judged is counted by reason and is in no figure; where too little was judged there is none.
+    Position and length bias stand beside the score; with --calibration, agreement with people.
+
+    \b
+    Examples:
+      isthmus judge --list
+      isthmus judge reference --answers runs/eval-default/scenes/samples.jsonl --judge http://localhost:8000/v1#qwen
+      isthmus judge pairwise --answers a.jsonl --against b.jsonl --judge http://localhost:8000/v1#qwen --resume
+    """
+    from isthmus.command import again
+    from isthmus.evaluate import judging, told
+
+    if every:
+        judging.listed(Console(), as_json)
+        return
+    if rubric is None or answers is None:
+        raise typer.BadParameter("a rubric and --answers are needed; isthmus judge --list shows the rubrics")
+    console = Console(stderr=as_json)
+    found = judging.judge(
+        rubric, by, answers, against, references, calibration, out, rubric_file,
+        times=times, temperature=temperature, coverage=coverage, key_from=key_from, resume=resume,
+        command=again(), console=console,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(found.to_dict(f"judge {rubric}", by), indent=1, allow_nan=False))
+    else:
+        told.show(f"{rubric}, judged by {by.rsplit('#')[-1]}", "strict", found, console)
+
+
 Data = Annotated[str, typer.Argument(help="Files, a folder or a data set, as in a recipe.")]
 Split = Annotated[str, typer.Option(help="Of a data set.")]
 Count = Annotated[int | None, typer.Option(min=1, help="A seeded sample of so many.")]
