@@ -36,7 +36,7 @@ def precision_recall_f1(truths: Sequence[Hashable], said: Sequence[Hashable], av
     macro 0.444 0.5 0.389
     weighted 0.583 0.5 0.458
     """
-    from sklearn.metrics import precision_recall_fscore_support  # type: ignore[import-untyped]
+    from sklearn.metrics import precision_recall_fscore_support
 
     found = precision_recall_fscore_support(list(truths), list(said), average=average, zero_division=0.0)
     return Scores(*(float(score) for score in found[:3]))
