@@ -482,6 +482,30 @@ def score(
         told.show(benchmark, mode, found, Console())
 
 
+Form = Enum("Form", {"html": "html", "markdown": "markdown", "latex": "latex", "csv": "csv"})
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of isthmus eval, or files of isthmus score --json.")],
+    out: Annotated[Path | None, typer.Option(help="A file; report.html, or standard output for other forms.")] = None,
+    form: Annotated[Form, typer.Option("--format", help="What to write.")] = Form.html,
+    media: Annotated[bool, typer.Option(help="Pictures and sounds in the page.")] = True,
+) -> None:
+    """Several runs side by side: a leaderboard, plots, and a browser of samples; one file that needs nothing else.
+
+    The best of each benchmark is bold; the others are tested against it, in pairs, on the samples that both have.
+
+    \b
+    Examples:
+      isthmus report runs/eval-default runs/eval-majority
+      isthmus report runs/eval-* --format latex --out table.tex
+    """
+    from isthmus.evaluate import board_file
+
+    board_file.written(runs, form.value, out, media, Console())
+
+
 @app.command()
 def judge(
     rubric: Annotated[str | None, typer.Argument(help="A name of --list.")] = None,

@@ -1,0 +1,228 @@
+"""Several runs side by side: models by benchmarks, the best of each, and whether others are clearly behind it.
+
+Two models are compared on the samples that both have scored, in pairs: where questions share a picture by turning the
+signs of whole pictures' differences (a permutation test), else by McNemar's exact test; p-values of one benchmark are
+corrected after Holm (1979).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from isthmus.errors import BadData
+from isthmus.evaluate.harness import RESULTS
+from isthmus.evaluate.judges import PACKAGE as RUBRICS
+from isthmus.registry import names
+
+LOWER = {"wer", "cer", "chair_s", "chair_i", "attack_success_rate", "perplexity", "word_error_rate", "hal", "cog"}
+COVERAGE = 0.95  # of a benchmark's questions; a figure of fewer is marked
+CLEAR = 0.05
+DRAWS = 10_000  # of signs
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a model was asked: figures by benchmark, and the lines of its questions."""
+
+    model: str
+    folder: Path
+    benchmarks: dict[str, Line]
+    samples: dict[str, dict[str, Line]] = field(default_factory=dict)
+
+
+class Pair(NamedTuple):
+    """A comparison with the best: the test, on how many samples, and its corrected p-value (NaN: none was possible)."""
+
+    test: str
+    n: int
+    p: float
+
+
+@dataclass
+class Cell:
+    """A model's headline on a benchmark; NaN where there is none, and `why`."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    unscored: int = 0
+    asked: int = 0
+    best: bool = False
+    pair: Pair | None = None
+    why: str = ""
+
+    @property
+    def coverage(self) -> float:
+        """The share of questions that are scored."""
+        return 1 - self.unscored / self.asked if self.asked else math.nan
+
+
+@dataclass
+class Column:
+    """A benchmark, with a cell for each run."""
+
+    benchmark: str
+    metric: str
+    mode: str
+    cells: list[Cell]
+
+
+def runs(paths: Sequence[Path]) -> list[Run]:
+    """The runs of folders, or of files that `isthmus score --json` printed; of one name, their folders tell them apart.
+
+    Raises `BadData` for what is neither, saying what to run.
+    """
+    found = []
+    for path in paths:
+        file = path / RESULTS if path.is_dir() else path
+        try:
+            held = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            make = f"isthmus eval MODEL --benchmarks scenes --out {path}"
+            raise BadData(f"{path}: no run ({why}). Make one: {make}") from error
+        if "metrics" in held:
+            held = {"model": path.stem, "benchmarks": {held["benchmark"]: held}}
+        if not isinstance(held.get("benchmarks"), dict):
+            raise BadData(f"{file}: no results of a run, and not what isthmus score --json prints")
+        samples = {name: _lines(path / name / "samples.jsonl") for name in held["benchmarks"]} if path.is_dir() else {}
+        found.append(Run(str(held.get("model", path.name)), path, held["benchmarks"], samples))
+    several = {name for name, count in Counter(run.model for run in found).items() if count > 1}
+    return [
+        Run(f"{run.model} ({run.folder.name})", run.folder, run.benchmarks, run.samples)
+        if run.model in several
+        else run
+        for run in found
+    ]
+
+
+def _lines(path: Path) -> dict[str, Line]:
+    if not path.is_file():
+        return {}
+    found = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+        try:
+            row = json.loads(line)
+            found[str(row["id"])] = row
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadData(f"{path}, line {number}: damaged ({error}). Run the benchmark again with --resume") from error
+    return found
+
+
+def columns(some: Sequence[Run]) -> list[Column]:
+    """The benchmarks of all runs, in order of first appearance, with the best of each marked and the others tested."""
+    found = []
+    for name in dict.fromkeys(name for run in some for name in run.benchmarks):
+        held = [run.benchmarks.get(name) for run in some]
+        first = next(own for own in held if own is not None)
+        metric = first.get("headline") or next(iter(first["metrics"]), "")
+        column = Column(name, metric, first.get("mode", ""), [_cell(run, name, metric) for run in some])
+        _compare(column, some)
+        found.append(column)
+    return found
+
+
+def _cell(run: Run, name: str, metric: str) -> Cell:
+    held = run.benchmarks.get(name)
+    if held is None:
+        return Cell(why="not asked")
+    lines = run.samples.get(name, {})
+    figure = held["metrics"].get(metric)
+    unscored = held["unscored"]["count"]
+    asked = len(lines) or (figure["n"] if figure else 0) + unscored
+    if figure is None or figure["value"] is None:
+        return Cell(unscored=unscored, asked=asked, why=next(iter(held["unscored"]["reasons"]), "no such figure"))
+    low, high = (math.nan if figure[end] is None else figure[end] for end in ("low", "high"))
+    cell = Cell(figure["value"], low, high, figure["n"], unscored, asked)
+    if cell.coverage < COVERAGE and name in names(RUBRICS):
+        return Cell(unscored=unscored, asked=asked, why=f"only {cell.coverage:.0%} judged")
+    return cell
+
+
+def _compare(column: Column, some: Sequence[Run]) -> None:
+    """Mark the best of a column, and give the others their pairs."""
+    there = [i for i, cell in enumerate(column.cells) if not math.isnan(cell.value)]
+    if not there:
+        return
+    sign = -1 if column.metric.split("/")[-1] in LOWER else 1
+    top = max(there, key=lambda i: sign * column.cells[i].value)
+    for i in there:
+        column.cells[i].best = column.cells[i].value == column.cells[top].value
+    others = [i for i in there if not column.cells[i].best]
+    pairs = {i: paired(*(some[j].samples.get(column.benchmark, {}) for j in (top, i))) for i in others}
+    for i, p in zip(pairs, holm([pair.p for pair in pairs.values()]), strict=True):
+        column.cells[i].pair = pairs[i]._replace(p=p)
+
+
+def paired(a: Mapping[str, Line], b: Mapping[str, Line]) -> Pair:
+    """Whether two models differ on the samples that both have scored; two-sided.
+
+    >>> rows = lambda scores: {str(i): {"score": score} for i, score in enumerate(scores)}
+    >>> pair = paired(rows([1] * 9 + [0]), rows([0] * 8 + [1, 1]))
+    >>> pair.test, pair.n, round(pair.p, 4)
+    ('McNemar, exact', 10, 0.0391)
+    """
+    both = [name for name, row in a.items() if _score(row) is not None and name in b and _score(b[name]) is not None]
+    if not both:
+        return Pair("no samples in common that both have a score of", 0, math.nan)
+    differ = np.array([_score(a[name]) - _score(b[name]) for name in both], float)  # type: ignore[operator]
+    groups: dict[str, float] = {}
+    for name, own in zip(both, differ, strict=True):
+        cluster = str(a[name].get("image") or name)
+        groups[cluster] = groups.get(cluster, 0.0) + float(own)
+    if len(groups) == len(both) and set(differ.tolist()) <= {-1.0, 0.0, 1.0}:
+        return Pair("McNemar, exact", len(both), _mcnemar(int((differ > 0).sum()), int((differ < 0).sum())))
+    return Pair(
+        "permutation of pairs" + (" of pictures" * (len(groups) < len(both))), len(both), _signs([*groups.values()])
+    )
+
+
+def _score(row: Line) -> float | None:
+    value = row.get("score")
+    return None if value is None else float(value)
+
+
+def _mcnemar(more: int, less: int) -> float:
+    from scipy.stats import binomtest
+
+    return float(binomtest(more, more + less).pvalue) if more + less else 1.0
+
+
+def _signs(differences: Sequence[float]) -> float:
+    """The share of draws of signs whose sum is as far from 0; of few differences, of all draws that there are."""
+    own = np.array([one for one in differences if one], float)
+    if not len(own):
+        return 1.0
+    if len(own) <= 13:
+        signs = 1 - 2 * ((np.arange(2 ** len(own))[:, None] >> np.arange(len(own))) & 1)
+        return float((np.abs(signs @ own) >= abs(own.sum()) - 1e-9).mean())
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(10):
+        signs = rng.integers(2, size=(DRAWS // 10, len(own))) * 2 - 1
+        hits += int((np.abs(signs @ own) >= abs(own.sum()) - 1e-9).sum())
+    return (hits + 1) / (DRAWS + 1)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's corrected p-values; NaN stays so and does not count.
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted((i for i, p in enumerate(ps) if p == p), key=lambda i: ps[i])
+    found, highest = [math.nan] * len(ps), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, ps[i] * (len(order) - rank)))
+        found[i] = highest
+    return found

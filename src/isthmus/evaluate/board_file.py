@@ -1,0 +1,35 @@
+"""One call of `isthmus report`: runs in, a file out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from isthmus.evaluate import board, board_page, board_text
+from isthmus.evaluate.report import write
+
+PAGE = Path("report.html")
+
+
+def written(paths: Sequence[Path], form: str, out: Path | None, media: bool, console: Console) -> Path | None:
+    """Write the leaderboard of runs as `html`, `markdown`, `latex` or `csv`; without `out`, text is printed.
+
+    Raises `BadData` for what is no run, and `IsthmusError` where the file cannot be written.
+    """
+    some = board.runs(paths)
+    columns = board.columns(some)
+    if form == "html":
+        content = board_page.html(some, columns, media)
+        out = out or PAGE
+    else:
+        texts = {"markdown": board_text.markdown, "latex": board_text.latex}
+        text = board_text.table(some) if form == "csv" else texts[form](some, columns)
+        if out is None:
+            print(text, end="")
+            return None
+        content = text.encode()
+    path = write(out, content)
+    console.print(f"{path}  {len(content) / 2**20:.1f} MB", markup=False, highlight=False, soft_wrap=True)
+    return path

@@ -1,0 +1,96 @@
+"""The leaderboard as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+from isthmus.evaluate.board import CLEAR, COVERAGE, Cell, Column, Run
+from isthmus.evaluate.told import number
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def markdown(some: Sequence[Run], columns: Sequence[Column]) -> str:
+    """A table with the best in bold, and what its signs mean."""
+    head = ["model", *(f"{_pipes(own.benchmark)} ({_pipes(own.metric)})" for own in columns)]
+    rows = [head, ["---", *["---:"] * len(columns)]]
+    for i, run in enumerate(some):
+        rows.append([_pipes(run.model), *(_told(own.cells[i], "**", "**") for own in columns)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{legend()}\n"
+
+
+def latex(some: Sequence[Run], columns: Sequence[Column]) -> str:
+    """A table for `booktabs`."""
+    lines = [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
+    head = ["Model", *(f"{escaped(own.benchmark)} ({escaped(own.metric)})" for own in columns)]
+    lines += [" & ".join(head) + r" \\", r"\midrule"]
+    for i, run in enumerate(some):
+        cells = (_told(own.cells[i], r"\textbf{", "}") for own in columns)
+        cells = (cell.replace("†", r"$\dagger$").replace("‡", r"$\ddagger$") for cell in cells)
+        lines.append(" & ".join([escaped(run.model), *cells]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in legend().splitlines())]
+    return "\n".join(lines) + "\n"
+
+
+def table(some: Sequence[Run]) -> str:
+    """CSV with a line for every figure of every model."""
+    file = io.StringIO()
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(["model", "benchmark", "mode", "metric", "value", "low", "high", "n", "unscored"])
+    for run in some:
+        for name, held in run.benchmarks.items():
+            for metric, own in held["metrics"].items():
+                figures = [own[key] for key in ("value", "low", "high", "n")]
+                row = [run.model, name, held.get("mode", ""), metric, *figures, held["unscored"]["count"]]
+                lines.writerow([_inert(cell) for cell in row])
+    return file.getvalue()
+
+
+def legend() -> str:
+    """What the signs of a table mean."""
+    return (
+        f"Best of each benchmark in bold; ‡ clearly behind it (paired test, p < {CLEAR} after Holm's correction);"
+        f" † fewer than {COVERAGE:.0%} of the questions are scored. 95 % intervals in brackets."
+    )
+
+
+def signs(cell: Cell) -> str:
+    """The signs behind a figure.
+
+    >>> signs(Cell(0.5, asked=10, unscored=5))
+    '†'
+    """
+    behind = cell.pair is not None and cell.pair.p < CLEAR
+    return ("†" if cell.coverage < COVERAGE else "") + ("‡" if behind else "")
+
+
+def escaped(text: str) -> str:
+    """A text in LaTeX.
+
+    >>> escaped("50% of_x")
+    '50\\\\% of\\\\_x'
+    """
+    return "".join(LATEX.get(char, char) for char in text)
+
+
+def _told(cell: Cell, begin: str, end: str) -> str:
+    if math.isnan(cell.value):
+        return "-"
+    value = f"{begin}{number(cell.value)}{end}" if cell.best else number(cell.value)
+    ends = f" [{number(cell.low)}, {number(cell.high)}]" if not math.isnan(cell.low) else ""
+    return f"{value}{signs(cell)}{ends}"
+
+
+def _pipes(text: str) -> str:
+    return " ".join(text.replace("|", r"\|").split())
+
+
+def _inert(cell: object) -> object:
+    """A cell that a spreadsheet does not take for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@" else cell

@@ -1,0 +1,182 @@
+"""Reports: the best is bold, others are tested in pairs, nothing that was written by others can act in the page."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import itertools
+import json
+import math
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+from typer.testing import CliRunner
+
+from isthmus import cli
+from isthmus.errors import BadData
+from isthmus.evaluate import board, board_page, board_text
+
+NASTY = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "quoted"'
+
+
+def run(folder: Path, model: str, scores: list[float | None], benchmark: str = "pope", **more: Any) -> Path:
+    """A run's folder with a line for each score, as `isthmus eval` writes it."""
+    place = folder / benchmark
+    (place / "media").mkdir(parents=True)
+    PIL.Image.new("RGB", (8, 8), "red").save(place / "media" / "a.png")
+    lines = []
+    for i, score in enumerate(scores):
+        line = {"id": str(i), "prompt": f"Question {i}?", "answer": None if score is None else "yes", "truth": "yes"}
+        line |= {"score": score, "parts": ["odd" if i % 2 else "even"], "image": str(i), "media": []}
+        line["media"] = [{"kind": "image", "file": "media/a.png"}] if i == 0 else []
+        line |= {"unscored": "broken"} if score is None else {}
+        lines.append(line | {key: value(i) for key, value in more.items()})
+    (place / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    scored = [score for score in scores if score is not None]
+    value = sum(scored) / len(scored) if scored else None
+    figure = {"value": value, "low": 0.1, "high": 0.9, "n": len(scored)}
+    missing = len(scores) - len(scored)
+    metrics = {"accuracy": figure, "odd/accuracy": figure, "even/accuracy": figure} if scored else {}
+    held = {"benchmark": benchmark, "mode": "official", "metrics": metrics, "headline": "accuracy", "notes": []}
+    held["unscored"] = {"count": missing, "reasons": {"broken": missing} if missing else {}}
+    whole = {"model": model, "benchmarks": {benchmark: held}}
+    if (folder / "results.json").exists():
+        whole["benchmarks"] = json.loads((folder / "results.json").read_text())["benchmarks"] | whole["benchmarks"]
+    (folder / "results.json").write_text(json.dumps(whole))
+    return folder
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Path]:
+    """A good model, one that is clearly worse, and one of which a third is unscored."""
+    good = run(tmp_path / "a", "good", [1.0] * 27 + [0.0] * 3)
+    poor = run(tmp_path / "b", "poor", [1.0] * 10 + [0.0] * 20)
+    half = run(tmp_path / "c", "half", [1.0] * 17 + [0.0] * 3 + [None] * 10)
+    return [good, poor, half]
+
+
+def test_the_best_is_bold_and_the_others_are_tested_against_it(three: list[Path]) -> None:
+    some = board.runs(three)
+    (column,) = board.columns(some)
+    assert [cell.best for cell in column.cells] == [True, False, False]
+    poor, half = column.cells[1].pair, column.cells[2].pair
+    assert poor is not None
+    assert half is not None
+    assert (poor.test, poor.n, half.n) == ("McNemar, exact", 30, 20)
+    assert poor.p == pytest.approx(2 * 2 * 0.5**17), "17 pairs, all one way, two-sided, of two tests"
+    assert half.p == pytest.approx(2 * 0.5**3)
+    told = board_text.markdown(some, [column])
+    assert "| good | **0.9000** [0.1000, 0.9000] |" in told
+    assert "| poor | 0.3333‡ [" in told
+    assert "| half | 0.8500† [" in told, "of a third there is no score"
+
+
+def test_questions_about_one_picture_are_turned_together() -> None:
+    rng = random.Random(0)
+
+    def rows(scores: list[float]) -> dict[str, Any]:
+        return {str(i): {"score": score, "image": str(i // 4)} for i, score in enumerate(scores)}
+
+    a, b = ([float(rng.random() < share) for _ in range(40)] for share in (0.8, 0.5))
+    found = board.paired(rows(a), rows(b))
+    assert found.test == "permutation of pairs of pictures"
+    sums = [sum(a[i + j] - b[i + j] for j in range(4)) for i in range(0, 40, 4)]
+    every = [
+        abs(sum(s * own for s, own in zip(turn, sums, strict=True))) for turn in itertools.product((1, -1), repeat=10)
+    ]
+    assert found.p == pytest.approx(sum(own >= abs(sum(sums)) for own in every) / len(every))
+    assert board.paired(rows(a), rows(a)).p == 1
+    assert math.isnan(board.paired(rows(a), {}).p)
+
+
+def test_less_is_better_for_errors(tmp_path: Path) -> None:
+    paths = [run(tmp_path / name, name, [1.0, 0.0], "librispeech") for name in ("a", "b")]
+    for path, value in zip(paths, (0.3, 0.1), strict=True):
+        held = json.loads((path / "results.json").read_text())
+        own = held["benchmarks"]["librispeech"]
+        own["metrics"] = {"wer": {"value": value, "low": 0, "high": 1, "n": 2}}
+        own["headline"] = "wer"
+        (path / "results.json").write_text(json.dumps(held))
+    (column,) = board.columns(board.runs(paths))
+    assert [cell.best for cell in column.cells] == [False, True]
+
+
+def test_too_little_judged_is_no_headline(tmp_path: Path) -> None:
+    path = run(tmp_path / "a", "a", [1.0] * 8 + [None] * 2, "mm-vet")
+    ((cell,),) = [column.cells for column in board.columns(board.runs([path]))]
+    assert math.isnan(cell.value)
+    assert cell.why == "only 80% judged"
+
+
+def test_the_page_holds_all_and_nothing_in_it_can_act(three: list[Path], tmp_path: Path) -> None:
+    nasty = run(
+        tmp_path / "d", NASTY, [1.0] * 30, prompt=lambda i: NASTY, answer=lambda i: NASTY, confidence=lambda i: 0.9
+    )
+    for name in ("mme", "scenes"):
+        for path in [*three, nasty]:
+            run(path, path.name, [1.0] * 5, name)
+    some = board.runs([*three, nasty])
+    page = board_page.html(some, board.columns(some)).decode()
+    assert page.count("<script") == 2
+    assert "<img" not in page.replace("createElement", "")
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    held = json.loads(data)
+    assert len(held["rows"]) == 40
+    assert len(held["rows"][0]["a"]) == 4
+    assert held["rows"][0]["a"][3][1] == NASTY
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert "innerHTML" not in script
+    assert page.count("<polygon") == 4, "three benchmarks that all have"
+    assert "expected calibration error 0.100" in page, "0.9 sure, always right"
+    assert "http:" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert len({own[1] for own in held["media"]}) == 1
+
+
+def test_csv_and_latex_are_safe_to_open(three: list[Path], tmp_path: Path) -> None:
+    some = board.runs([run(tmp_path / "e", "=cmd|'/c calc'!A1", [1.0]), *three])
+    rows = list(csv.DictReader(io.StringIO(board_text.table(some))))
+    assert rows[0]["model"] == "'=cmd|'/c calc'!A1"
+    assert {row["metric"] for row in rows} == {"accuracy", "odd/accuracy", "even/accuracy"}
+    assert rows[-1]["unscored"] == "10"
+    told = board_text.latex(
+        board.runs([run(tmp_path / "f", "50%_a&b", [1.0])]), board.columns(board.runs([tmp_path / "f"]))
+    )
+    assert r"50\%\_a\&b & \textbf{1.0000}" in told
+
+
+def test_the_command(three: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli.app, ["report", *map(str, three)])
+    assert done.exit_code == 0, done.output
+    assert "<h1>Leaderboard</h1>" in (tmp_path / "report.html").read_text()
+    done = CliRunner().invoke(cli.app, ["report", str(three[0]), "--format", "markdown"])
+    assert done.output.startswith("| model | pope (accuracy) |")
+
+
+def test_runs_that_are_none_and_runs_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"nowhere: no run .*Make one: isthmus eval MODEL"):
+        board.runs([tmp_path / "nowhere"])
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(BadData, match="no results of a run"):
+        board.runs([tmp_path / "a.json"])
+    same = [run(tmp_path / name, "model", [1.0]) for name in ("x", "y")]
+    assert [own.model for own in board.runs(same)] == ["model (x)", "model (y)"]
+    (tmp_path / "x" / "pope" / "samples.jsonl").write_text("{oops\n")
+    with pytest.raises(BadData, match=r"samples\.jsonl, line 1: damaged"):
+        board.runs(same)
+    figures = {
+        "benchmark": "pope",
+        "mode": "official",
+        "metrics": {"accuracy": {"value": 0.5, "low": 0, "high": 1, "n": 2}},
+    }
+    (tmp_path / "llava.json").write_text(json.dumps(figures | {"unscored": {"count": 0, "reasons": {}}}))
+    (column,) = board.columns(board.runs([tmp_path / "llava.json"]))
+    assert (column.benchmark, column.metric, column.cells[0].value) == ("pope", "accuracy", 0.5)
