@@ -172,24 +172,25 @@ def paired(a: Mapping[str, Line], b: Mapping[str, Line]) -> Pair:
     >>> pair.test, pair.n, round(pair.p, 4)
     ('McNemar, exact', 10, 0.0391)
     """
-    both = [name for name, row in a.items() if _score(row) is not None and name in b and _score(b[name]) is not None]
+    ours, theirs = (_scores(side) for side in (a, b))
+    both = [name for name in ours if name in theirs]
     if not both:
         return Pair("no samples in common that both have a score of", 0, math.nan)
-    differ = np.array([_score(a[name]) - _score(b[name]) for name in both], float)  # type: ignore[operator]
+    differ = [ours[name] - theirs[name] for name in both]
     groups: dict[str, float] = {}
     for name, own in zip(both, differ, strict=True):
         cluster = str(a[name].get("image") or name)
-        groups[cluster] = groups.get(cluster, 0.0) + float(own)
-    if len(groups) == len(both) and set(differ.tolist()) <= {-1.0, 0.0, 1.0}:
-        return Pair("McNemar, exact", len(both), _mcnemar(int((differ > 0).sum()), int((differ < 0).sum())))
+        groups[cluster] = groups.get(cluster, 0.0) + own
+    if len(groups) == len(both) and set(differ) <= {-1.0, 0.0, 1.0}:
+        return Pair("McNemar, exact", len(both), _mcnemar(differ.count(1.0), differ.count(-1.0)))
     return Pair(
         "permutation of pairs" + (" of pictures" * (len(groups) < len(both))), len(both), _signs([*groups.values()])
     )
 
 
-def _score(row: Line) -> float | None:
-    value = row.get("score")
-    return None if value is None else float(value)
+def _scores(lines: Mapping[str, Line]) -> dict[str, float]:
+    """The samples that have a score of their own."""
+    return {name: float(row["score"]) for name, row in lines.items() if row.get("score") is not None}
 
 
 def _mcnemar(more: int, less: int) -> float:
