@@ -38,6 +38,7 @@ class Question:
         image: what it shares with other questions; by default its media's name.
         row: what the benchmark's form of predictions keeps of it.
         longest: tokens of an answer.
+        form: of an option in the prompt, with its letter and its text.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Question:
     image: str = ""
     row: Row = field(default_factory=dict, hash=False)
     longest: int = 16
+    form: str = "{}. {}"
 
     @property
     def text(self) -> str:
@@ -62,7 +64,7 @@ class Question:
         B. a cat
         Answer with the option's letter from the given choices directly.
         """
-        shown = [f"{letter}. {option}" for letter, option in zip(LETTERS, self.options, strict=False)]
+        shown = [self.form.format(letter, option) for letter, option in zip(LETTERS, self.options, strict=False)]
         return "\n".join(part for part in (self.prompt, *(shown if self.listed else ()), self.after) if part)
 
     @property
@@ -95,6 +97,8 @@ def place(benchmark: str, data: str | Path | None = None) -> Path:
     """
     own = constants("isthmus.evaluate.benchmarks", benchmark)
     layout = own.get("DATA", {})
+    if not layout and "GET" in own:  # it makes what it asks about
+        return Path()
     if str(data) == HUB:
         return _fetched(benchmark, own.get("HUB"), own["GET"])
     root = Path(data or os.environ.get(PLACE, "benchmarks")).expanduser()

@@ -41,7 +41,7 @@ class Scored:
     metrics: dict[str, Figure] = field(default_factory=dict)
     unscored: dict[str, str] = field(default_factory=dict)  # the sample's id -> why
     notes: list[str] = field(default_factory=list)  # what a reader must know to believe the figures
-    marks: dict[str, float] = field(default_factory=dict)  # the sample's id -> its own score in [0, 1], where it has one
+    marks: dict[str, float] = field(default_factory=dict)  # the sample's id -> its own score in [0, 1]
 
     def add(self, figures: dict[str, Figure], part: str = "") -> None:
         """Put figures behind those that are there; of a `part` of the samples, with its name before theirs."""

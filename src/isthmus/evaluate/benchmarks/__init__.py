@@ -11,16 +11,16 @@ files digit for digit; `lenient` reads answers as a person would, and leaves uns
 files, or folders where the benchmark comes as one. Files that cannot be used are `BadData`. It gives each sample's own
 score in `Scored.marks` where the samples have one, for paired tests and for looking at those that are wrong.
 
-A benchmark that models can be asked (`isthmus eval MODEL --benchmarks NAME`) has as well, as literals: `DATA`, the files
-of its folder, as patterns, with what each is; `GET`, where to get them; `HUB`, a hub's repository with these files, if
-there is one; `HEADLINE`, the metric that tables show. And
+A benchmark that models can be asked (`isthmus eval MODEL --benchmarks NAME`) has as well, as literals: `DATA`, the
+files of its folder, as patterns, with what each is, none where it makes what it asks about; `GET`, where to get them;
+`HUB`, a hub's repository with these files, if there is one; `HEADLINE`, the metric that tables show. And
 
     questions(folder: Path) -> Sequence[Question]
 
-as the authors ask them. Answers become rows, `question.row` and under `prediction` what was said, in `predictions.jsonl`,
-which `score` reads. Where the benchmark's own form is another, `write(folder: Path, out: Path, answered) -> Path` writes
-it from pairs of question and answer and tells what is to be scored; where `score` needs references, `truths(folder)`
-tells which.
+as the authors ask them. Answers become rows, `question.row` and under `prediction` what was said, in
+`predictions.jsonl`, which `score` reads. Where the benchmark's own form is another, `write(folder: Path, out: Path,
+answered) -> Path` writes it from pairs of question and answer and tells what is to be scored; where `score` needs
+references, `truths(folder)` tells which.
 """
 
 from __future__ import annotations

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from isthmus.errors import BadData
+from isthmus.evaluate.files import document
 from isthmus.evaluate.metrics import wordnet
 from isthmus.evaluate.metrics.punkt import tokens
 
@@ -20,6 +23,21 @@ Association = dict[str, list[str]]
 Counts = tuple[int, int, int, int, int, int, int, int]
 ALIKE = 0.8
 LARGE = "en_core_web_lg"
+
+
+def tables(references: Path) -> tuple[Association, list[str]]:
+    """For each word the words that may stand for it, and the safe words, of the authors' folder.
+
+    Raises `BadData` for a file that is missing or in another form.
+    """
+    files = [references / name for name in ("relation.json", "safe_words.txt")]
+    for file in files:
+        if not file.exists():
+            raise BadData(f"{references}: no file {file.name} in this folder")
+    found = document(files[0])
+    if not isinstance(found, dict) or not all(isinstance(one, list) for one in found.values()):
+        raise BadData(f"{files[0]}: expected {json.dumps({'sea': ['water', 'lake']})} and so on")
+    return found, files[1].read_text(encoding="utf-8").splitlines()
 
 
 class Nouns:

@@ -35,6 +35,11 @@ def objects_by_image(path: Path, wanted: Iterable[str], read: Callable[[str], li
     if not path.is_dir():
         first = next(_items(path, "annotations.item"), None)
         return _listed(path) if first is None else _annotated([path], images, read)
+    return _annotated(annotation_files(path), images, read)
+
+
+def annotation_files(path: Path) -> list[Path]:
+    """COCO's files of masks and captions in a folder or its `annotations`. Raises `BadData` where one is missing."""
     place = path if any(path.glob(KINDS[0])) or not (path / "annotations").is_dir() else path / "annotations"
     files = {kind: sorted(place.glob(kind)) for kind in KINDS}
     if missing := [kind for kind, some in files.items() if not some]:
@@ -42,7 +47,7 @@ def objects_by_image(path: Path, wanted: Iterable[str], read: Callable[[str], li
             f"{place}: no file {' and no file '.join(missing)} in this folder; a picture's objects are those of its"
             " masks and those of its reference captions"
         )
-    return _annotated([file for some in files.values() for file in some], images, read)
+    return [file for some in files.values() for file in some]
 
 
 def _annotated(files: list[Path], images: set[str], read: Callable[[str], list[str]]) -> dict[str, set[str]]:

@@ -76,7 +76,7 @@ def read(rows: Sequence[Row], path: Path, mode: str, found: Scored) -> list[Read
             if mode == "lenient" and one.verdict == UNCLEAR:
                 found.unscored["_".join(key)] = "neither yes nor no is said"
                 del some[key]
-    if not some:
+    if not some and not found.unscored:
         raise BadData(f"{path}: no questions that can be scored in it")
     return list(some.values()) if all("same" in row for row in rows) else _with_same(list(some.values()))
 

@@ -120,7 +120,7 @@ def _texts(path: Path, keys: Sequence[str]) -> Texts:
         return [pair for file in files for pair in _texts(file, keys)]
     if path.suffix.lower() in SHEETS or _structured(path):
         return _of_rows(path, keys)
-    lines = _lines(path)
+    lines = text_lines(path)
     if not lines:
         raise BadData(f"{path}: the file is empty")
     if path.name.endswith(".trans.txt"):
@@ -160,7 +160,7 @@ def _read(path: Path) -> str:
         raise BadData(f"{path}: not text in UTF-8 (byte {error.start})") from error
 
 
-def _lines(path: Path) -> list[str]:
+def text_lines(path: Path) -> list[str]:
     """The lines of a text; only a line feed ends one, and the last line's end begins no other."""
     lines = [line.removesuffix("\r") for line in _read(path).split("\n")]
     return lines[:-1] if lines and not lines[-1] else lines

@@ -9,11 +9,15 @@ from isthmus.evaluate.scored import Figure, Scored, mean, proportion
 
 
 class Value(NamedTuple):
-    """A sample's value; `cluster` is what several share, as a picture, `parts` are the names of where it counts."""
+    """A sample's value; `cluster` is what several share, as a picture, `parts` are the names of where it counts.
+
+    With its `id`, `add` marks it as the sample's own score.
+    """
 
     value: float
     cluster: str
     parts: tuple[str, ...] = ()
+    id: str = ""
 
 
 def figure(some: Sequence[Value]) -> Figure:
@@ -26,6 +30,7 @@ def figure(some: Sequence[Value]) -> Figure:
 
 def add(found: Scored, metric: str, some: Sequence[Value], order: Iterable[str] = ()) -> None:
     """Put the figure of all behind those that are there, then each part's: those of `order` first, others as met."""
+    found.marks |= {one.id: float(one.value) for one in some if one.id}
     found.add({metric: figure(some)})
     met: dict[str, list[Value]] = {name: [] for name in order}
     for one in some:

@@ -9,9 +9,13 @@ import numpy as np
 
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import records, slug, text
+from isthmus.evaluate.benchmarks._asked import Answered, have
+from isthmus.evaluate.benchmarks._asked_media import there, told
 from isthmus.evaluate.benchmarks._parts import Value, add
 from isthmus.evaluate.files import Row
+from isthmus.evaluate.questions import LETTERS, Question
 from isthmus.evaluate.scored import Figure, Floats, Scored, mean, of_sums, proportion
+from isthmus.types import Audio
 
 ABOUT = "speech, sound and music: open answers that a judge marks from 1 to 10 (chat), and choices (foundation)"
 SOURCE = "Yang et al., 2024, arXiv:2402.07729; cal_score.py and score_foundation.py of github.com/OFA-Sys/AIR-Bench"
@@ -25,6 +29,21 @@ PREDICTIONS = {
     ),
 }
 REFERENCES: dict[str, str] = {}
+DATA = {
+    "Foundation/Foundation_meta.json": "choices, beside folders of sounds: Music_Genre_Recognition_fma and so on",
+    "Chat/Chat_meta.json": "open questions, likewise; what is there of both is asked",
+}
+GET = "huggingface.co/datasets/qyang1021/AIR-Bench-Dataset"
+HUB = "qyang1021/AIR-Bench-Dataset"
+HEADLINE = "accuracy"
+FOUNDATION, CHAT = "foundation", "chat"
+CHOOSE = (
+    "Choose the most suitable answer from options A, B, C, and D to respond the question in next line, you may only "
+    "choose A or B or C or D."
+)
+LONGEST = 512  # tokens of an open answer
+CHOICES = ("choice_a", "choice_b", "choice_c", "choice_d")
+KEPT = ("uniq_id", "path", "task_name", "dataset_name", "question", "answer_gt", *CHOICES, "meta_info")
 GROUPS = {
     "speech": ("speech_qa", "speech_dialogue_qa"),
     "sound": ("sound_qa", "sound_generation_qa"),
@@ -40,17 +59,68 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     """Of chat the mean marks and the share of wins for each kind of sound; of choices the accuracy of each task."""
     del references
     rows = records(predictions)
-    turned = "cir" in predictions.stem
-    if any(key in row for row in rows for key in JUDGED):
-        return _chat(rows, turned)
-    if any("choice_a" in row for row in rows):
-        return _choices(rows, predictions, mode)
-    raise BadData(f"{predictions}: rows have neither gpt-score (chat, judged) nor choice_a (foundation)")
+    chosen = [row for row in rows if "choice_a" in row]
+    spoken = [row for row in rows if "choice_a" not in row]
+    judged = any(key in row for row in spoken for key in JUDGED)
+    if not chosen and not judged:
+        raise BadData(f"{predictions}: rows have neither gpt-score (chat, judged) nor choice_a (foundation)")
+    found = _choices(chosen, predictions, mode) if chosen else Scored()
+    if judged:
+        _chat(spoken, "cir" in predictions.stem, found)
+    else:
+        found.unscored |= {_id(row, CHAT, number): "not judged yet" for number, row in enumerate(spoken, 1)}
+    return found
 
 
-def _chat(rows: Sequence[Row], turned: bool) -> Scored:
+def questions(folder: Path) -> Sequence[Question]:
+    """Choices and open questions as the authors ask them; of options those that there are, where they write None."""
+    found = []
+    for part, name in ((FOUNDATION, "Foundation"), (CHAT, "Chat")):
+        for file in [
+            own for own in (folder / name / f"{name}_meta.json", folder / f"{name}_meta.json") if own.is_file()
+        ]:
+            for number, row in enumerate(records(file), 1):
+                have(row, ("path", "task_name", "dataset_name", "question", "answer_gt", "uniq_id"), file, number)
+                found.append(_question(part, row, file.parent, number))
+    if not found:
+        raise BadData(f"{folder}: neither Foundation/Foundation_meta.json nor Chat/Chat_meta.json in this folder")
+    return found
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path:
+    """Rows as the authors' own scripts write them."""
+    return told(out, answered, "response")
+
+
+def _question(part: str, row: Row, folder: Path, number: int) -> Question:
+    name, task = _id(row, part, number), slug(row["task_name"])
+    file = text(row["path"])
+    if row["task_name"] == "Audio_Grounding":
+        file = file[:-3] + "flac"  # as the authors read it, whatever the questions say
+    place = f"{row['task_name']}_{row['dataset_name']}"
+    sound = Audio(there(folder, [f"{place}/{file}", f"{place}/{text(row['path'])}"], f"question {name}", "sound"))
+    kept = {key: row[key] for key in KEPT if key in row}
+    asked, image = text(row["question"]), text(row["path"])
+    if part == CHAT:
+        truth = text(row["answer_gt"])
+        return Question(name, asked, (sound,), truth=truth, parts=(task,), image=image, row=kept, longest=LONGEST)
+    options = tuple(text(row[key]) for key in CHOICES if key in row)
+    if text(row["answer_gt"]) not in options:
+        raise BadData(f"question {name}: the answer {row['answer_gt']!r} is none of its choices")
+    truth = LETTERS[options.index(text(row["answer_gt"]))]
+    return Question(
+        *(name, f"{CHOOSE}\n{asked}", (sound,), options), truth=truth, image=image, row=kept,
+        parts=(task, f"{task}_{slug(row['dataset_name'])}"),
+    )  # fmt: skip
+
+
+def _id(row: Row, part: str, number: int) -> str:
+    """A question's own number in its part, else the row's."""
+    return f"{part}/{text(row['uniq_id'])}" if "uniq_id" in row else f"{number}/{slug(row.get('task_name', part))}"
+
+
+def _chat(rows: Sequence[Row], turned: bool, found: Scored) -> None:
     """score is the mean over speech, sound, music and mixed sound, as in the paper, of marks from 1 to 10."""
-    found = Scored()
     marks: dict[str, list[tuple[float, float]]] = {name: [] for name in GROUPS}
     kind_of = {task: kind for kind, tasks in GROUPS.items() for task in tasks}
     for number, row in enumerate(rows, 1):
@@ -59,9 +129,10 @@ def _chat(rows: Sequence[Row], turned: bool) -> Scored:
             raise BadData(f"row {number}: the task_name {row.get('task_name')!r} is none of {', '.join(kind_of)}")
         two = _marks(next((str(row[key]) for key in JUDGED if key in row), ""))
         if two is None:
-            found.unscored[f"{number}/{kind}"] = "the judge's two marks cannot be read"
+            found.unscored[_id(row, CHAT, number)] = "the judge's two marks cannot be read"
             continue
         marks[kind].append(two[::-1] if turned or "cir" in str(row.get("_file", "")) else two)
+        found.marks[_id(row, CHAT, number)] = marks[kind][-1][1] / 10
     marks["mixed_audio"] = [two for name in MIXED for two in marks[name]]
     main = [marks[name] for name in ("speech", "sound", "music", "mixed_audio") if marks[name]]
     if not main:
@@ -77,7 +148,6 @@ def _chat(rows: Sequence[Row], turned: bool) -> Scored:
                 },
                 name,
             )
-    return found
 
 
 def _macro(groups: Sequence[Sequence[tuple[float, float]]], side: int) -> Figure:
@@ -118,15 +188,16 @@ def _choices(rows: Sequence[Row], path: Path, mode: str) -> Scored:
         task, data = slug(row.get("task_name", "")), slug(row.get("dataset_name", ""))
         said = letter(text(row.get("response", "")), mode)
         if said is None:
-            found.unscored[f"{number}/{task}"] = "no letter is said"
+            found.unscored[_id(row, FOUNDATION, number)] = "no letter is said"
             continue
         truth = next((x for x in "abcd" if f"choice_{x}" in row and row[f"choice_{x}"] == row.get("answer_gt")), None)
         if truth is None:
             raise BadData(f"{path}, row {number}: answer_gt {row.get('answer_gt')!r} is none of the choices")
-        values.append(Value(float(said == truth.upper()), text(row.get("path", number)), (task, f"{task}_{data}")))
-    if not values:
-        raise BadData(f"{path}: no response in it names a letter")
-    add(found, "accuracy", values)
+        own = (task, f"{task}_{data}")
+        name = _id(row, FOUNDATION, number)
+        values.append(Value(float(said == truth.upper()), text(row.get("path", number)), own, name))
+    if values:
+        add(found, "accuracy", values)
     return found
 
 

@@ -7,7 +7,6 @@ Figures are fractions here, and percentages of one digit there: 0.7158 is their 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.errors import BadData
-from isthmus.evaluate.benchmarks._amber_nouns import Association, Nouns
+from isthmus.evaluate.benchmarks._amber_nouns import Nouns, tables
+from isthmus.evaluate.benchmarks._asked import Answered, have, somewhere
+from isthmus.evaluate.benchmarks._asked_media import told
 from isthmus.evaluate.benchmarks._rows import table
 from isthmus.evaluate.files import Row, document, folder, matched, pick, rows
+from isthmus.evaluate.questions import SHORT, Question, one
 from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over
+from isthmus.types import Image
 
 ABOUT = "hallucination: what descriptions invent, and yes/no questions about existence, attributes and relations"
 SOURCE = "Wang et al., 2023, arXiv:2311.07397; github.com/junyangwang0410/AMBER"
@@ -34,6 +37,14 @@ REFERENCES = {
     "annotations.json, for the questions": '[{"id": 1005, "type": "discriminative-attribute-state", "truth": "yes"}]',
 }
 INSIDE = True  # rows of predictions may hold the truth of the questions
+DATA = {
+    "data/query/query_all.json": "descriptions and questions, or query_generative.json and query_discriminative.json",
+    "data/annotations.json": "with relation.json and safe_words.txt beside it",
+    "image": "the folder of pictures, AMBER_1.jpg and so on",
+}
+GET = "github.com/junyangwang0410/AMBER, and its pictures in the folder image"
+HEADLINE = "accuracy"
+LONGEST = 512  # tokens of a description
 IDS = ("id", "question_id", "index")
 SAID = ("response", "prediction", "pred", "text", "output", "answer")
 TRUTHS = ("truth", "label", "gt", "gt_ans", "ground_truth", "answer")
@@ -78,6 +89,9 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     asked_names = [name for name in names if truths[name]["type"] != GENERATIVE]
     found_ones = [_read(texts[name], truths[name], mode, images.get(name, name)) for name in asked_names]
     read = [one for one in found_ones if one is not None]
+    for name, asked_one in zip(asked_names, found_ones, strict=True):
+        if asked_one is not None:
+            found.marks[name] = float(asked_one.said == ("No" if asked_one.no else "Yes"))
     unread = [name for name, one in zip(asked_names, found_ones, strict=True) if one is None]
     found.unscored |= dict.fromkeys(unread, "neither yes nor no is said")
     if odd := sum(not one.said for one in read):
@@ -98,6 +112,48 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         found.add({"amber_score": Figure((1 - chair.value + f1.value) / 2, low, high, chair.n + f1.n)})
         found.notes.append("amber_score's interval is that of the worst of both figures to the best of both: too wide")
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """Descriptions and questions as the authors ask them; the latter with LLaVA-1.5's ending, as Yes or No is read."""
+    place = truths(folder)
+    queries = place / "query"
+    files = [queries / "query_all.json"]
+    if not files[0].is_file():
+        files = sorted(queries.glob("query_generative.json")) + sorted(queries.glob("query_discriminative.json"))
+        files = files or [one(queries, "query_all.json", "query_*.json")]
+    known = _annotations(place)
+    found = []
+    for file in files:
+        for number, row in enumerate(rows(file), 1):
+            name = _name(have(row, ("id", "image", "query"), file, number)["id"])
+            if name not in known:
+                raise BadData(f"{file}, row {number}: {place / 'annotations.json'} has no id {name}")
+            image = str(row["image"])
+            media = somewhere(
+                folder, [f"{own}/{image}" for own in ("image", "images", "data/image")], f"question {name}"
+            )
+            found.append(_question(name, str(row["query"]), image, media, known[name]))
+    return found
+
+
+def _question(name: str, query: str, image: str, media: Image, truth: Row) -> Question:
+    kept = {"id": int(name) if name.isdecimal() else name, "image": image}
+    if truth["type"] == GENERATIVE:
+        return Question(name, query, (media,), parts=(GENERATIVE,), image=image, row=kept, longest=LONGEST)
+    kind, true = _kind(str(truth["type"])), str(truth["truth"]).capitalize()
+    parts = tuple(dict.fromkeys((_part(str(truth["type"])), kind)))
+    return Question(name, query, (media,), ("Yes", "No"), False, SHORT, true, parts, image, kept)
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path:
+    """Responses, one a line."""
+    return told(out, answered, "response")
+
+
+def truths(folder: Path) -> Path:
+    """The authors' folder of annotations. Raises `BadData` where these are not there."""
+    return one(folder, "data/annotations.json", "annotations.json").parent
 
 
 def _read(text: Any, truth: Row, mode: str, image: str) -> Read | None:
@@ -156,13 +212,14 @@ def _described(
             "descriptions need --references FOLDER, the folder data/ of the authors with annotations.json,"
             " relation.json and safe_words.txt"
         )
-    nouns = Nouns(_association(references), _safe(references))
+    nouns = Nouns(*tables(references))
     counts = []
     for name, text in texts.items():
         if not isinstance(text, str) or (mode == "lenient" and not text.strip()):
             found.unscored[name] = "no description"
             continue
         counts.append(nouns.counts(text, truths[name]["truth"], truths[name].get("hallu", [])))
+        found.marks[name] = float(counts[-1][6])  # nothing is invented
     found.notes += nouns.notes()
     below = BELOW if mode == "official" else 0.0
     sums_KS = np.array(counts, float).reshape(-1, 8)
@@ -240,21 +297,3 @@ def _inside(answers: Mapping[str, tuple[int, Row]], path: Path) -> dict[str, Row
 
 def _said(row: Row) -> str:
     return next((key for key in SAID if key in row), "")
-
-
-def _association(references: Path) -> Association:
-    """For each word the words that may stand for it."""
-    file = references / "relation.json"
-    if not file.exists():
-        raise BadData(f"{references}: no file relation.json in this folder")
-    found = document(file)
-    if not isinstance(found, dict) or not all(isinstance(one, list) for one in found.values()):
-        raise BadData(f"{file}: expected {json.dumps({'sea': ['water', 'lake']})} and so on")
-    return found
-
-
-def _safe(references: Path) -> list[str]:
-    file = references / "safe_words.txt"
-    if not file.exists():
-        raise BadData(f"{references}: no file safe_words.txt in this folder")
-    return file.read_text(encoding="utf-8").splitlines()

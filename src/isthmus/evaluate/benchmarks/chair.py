@@ -10,16 +10,20 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from isthmus.errors import BadData
-from isthmus.evaluate.benchmarks._coco import objects_by_image
+from isthmus.evaluate.benchmarks._asked import Answered
+from isthmus.evaluate.benchmarks._asked_media import told
+from isthmus.evaluate.benchmarks._coco import annotation_files, objects_by_image
 from isthmus.evaluate.files import Row, document, folder, pick
 from isthmus.evaluate.metrics.punkt import tokens
 from isthmus.evaluate.metrics.singular import singular
+from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Figure, Scored, mean, of_sums, over, proportion
+from isthmus.types import Image
 
 ABOUT = "object hallucination: which things that a caption mentions are not in the picture?"
 SOURCE = "Rohrbach et al., 2018, arXiv:1809.02156; github.com/LisaAnne/Hallucination; recall: github.com/Maxlinn"
@@ -35,6 +39,14 @@ REFERENCES = {
     "objects of each picture": '{"391895": ["person", "motorcycle"]}',
 }
 INSIDE = True  # rows of predictions may hold the objects of their picture
+DATA = {
+    "val2014": "the folder of COCO's pictures, or of some of them; papers ask about 500 (--limit 500)",
+    "annotations": "instances_val2014.json and captions_val2014.json",
+}
+GET = "val2014.zip and annotations_trainval2014.zip of cocodataset.org"
+HEADLINE = "chair_s"
+ASK = "Please describe this image in detail."  # as OPERA and later papers ask (Huang et al., 2023, arXiv:2311.17911)
+LONGEST = 512  # tokens of a description, as there
 IDS = ("image_id", "image", "img_id", "imgid", "image_name", "file_name", "question_id", "id", "index")
 SAID = ("caption", "text", "answer", "response", "prediction", "output", "description")
 OBJECTS = ("mscoco_gt_words", "gt_objects", "objects", "truth")
@@ -78,8 +90,9 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
             " these files of the same split?"
         )
     read, empty, unknown = [], 0, 0
+    several = len({image for image, _, _ in captions}) < len(captions)
     for number, (image, text, _) in enumerate(captions, 1):
-        name = f"row {number}, {image}"
+        name = f"row {number}, {image}" if several else image
         if not isinstance(text, str):
             found.unscored[name] = "no caption"
         elif mode == "lenient" and not text.strip():
@@ -89,6 +102,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         else:
             empty, unknown = empty + (not text.strip()), unknown + (image not in truths)
             read.append(_read(image, text, truths.get(image, set())))
+            found.marks[name] = float(not read[-1].wrong)
     found.add(_figures(read, truths))
     if empty:
         found.notes.append(f"{empty:,} captions are empty; they count as captions that mention nothing wrong")
@@ -98,6 +112,37 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
             " not there, as in the official code"
         )
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """A description of each picture."""
+    truths(folder)
+    pictures = sorted((folder / "val2014").glob("*.jpg"))
+    if not pictures:
+        raise BadData(f"{folder / 'val2014'}: no pictures *.jpg in this folder")
+    names = [(number_of(path.name), path) for path in pictures]
+    return [
+        Question(
+            name,
+            ASK,
+            (Image(path),),
+            image=path.name,
+            row={"image_id": int(name) if name.isdecimal() else name},
+            longest=LONGEST,
+        )
+        for name, path in names
+    ]
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path:
+    """Captions, one a line."""
+    return told(out, answered, "caption")
+
+
+def truths(folder: Path) -> Path:
+    """The folder of COCO's annotations. Raises `BadData` where it is not there, or lacks masks or captions."""
+    annotation_files(folder)
+    return folder
 
 
 def objects(text: str) -> list[str]:

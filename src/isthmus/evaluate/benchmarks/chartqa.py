@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from isthmus.evaluate.answers import IDS, IMAGES, TRUTHS, by, column, first, pairs, records, text
+from isthmus.evaluate.benchmarks._asked import have, hubs, objects, shown, somewhere
 from isthmus.evaluate.benchmarks._parts import Value, add
 from isthmus.evaluate.benchmarks.docvqa import bare
 from isthmus.evaluate.files import Row
+from isthmus.evaluate.questions import SHORT, Question
 from isthmus.evaluate.scored import Scored
+from isthmus.types import Image
 
 ABOUT = "questions about charts, written by people (human) or by machine (augmented); numbers may be 5 % off"
 SOURCE = (
@@ -28,6 +32,17 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # rows of predictions may hold the truth
+DATA = {
+    "test_*.json": "test_human.json and test_augmented.json; or both in test/ or `ChartQA Dataset/test/`",
+    "png": "the folder of charts beside them",
+    "test": "as the authors' archive has both",
+    "ChartQA Dataset": "likewise",
+    "data/*.parquet": "or, in place of both, rows with type, question, answer and image",
+}
+GET = "github.com/vis-nlp/ChartQA (ChartQA Dataset.zip)"
+HUB = "lmms-lab/ChartQA"
+HEADLINE = "relaxed_accuracy"
+PLACES = ("", "test", "ChartQA Dataset/test")
 SPLITS = ("human", "augmented")
 LABELS = ("label", *TRUTHS)
 
@@ -47,9 +62,38 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         said = one.said.strip() if mode == "official" else _plain(bare(one.said))
         right = any(relaxed(truth if mode == "official" else _plain(truth), said) for truth in one.told(["label"]))
         split = _split(one.truth) or _split(one.own)
-        values.append(Value(float(right), text(first(one.truth, IMAGES) or one.id), (split,) if split else ()))
+        cluster = text(first(one.truth, IMAGES) or one.id)
+        values.append(Value(float(right), cluster, (split,) if split else (), one.id))
     add(found, "relaxed_accuracy", values, SPLITS)
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The questions of both halves of the test set, as LLaVA-1.5 asks for a short answer."""
+    found = []
+    for row, media in _held(folder):
+        name, split, truth = text(row["question_id"]), row["split"], text(row["label"])
+        told = (name, text(row["query"]), (media,))
+        image = text(row.get("imgname", name))
+        found.append(Question(*told, after=SHORT, truth=truth, parts=(split,), image=image, row=row, longest=32))
+    return found
+
+
+def _held(folder: Path) -> Iterator[tuple[Row, Image]]:
+    """A row for each question, with its chart."""
+    place = next((folder / own for own in PLACES if any((folder / own).glob("test_*.json"))), None)
+    for split in SPLITS if place else ():
+        file = place / f"test_{split}.json" if place else folder
+        for number, row in enumerate(objects(file, "data") if file.is_file() else (), 1):
+            have(row, ("imgname", "query", "label"), file, number)
+            kept = {key: row[key] for key in ("imgname", "query", "label")}
+            names = [f"png/{row['imgname']}", f"../png/{row['imgname']}"]
+            media = somewhere(file.parent, names, f"{file.name}, row {number}")
+            yield {"question_id": f"{split}/{number}", **kept, "split": split}, media
+    for number, row in enumerate(() if place else hubs(folder, "test"), 1):
+        have(row, ("question", "answer", "image"), folder, number)
+        kept = {"question_id": number, "query": row["question"], "label": text(row["answer"]), "split": _split(row)}
+        yield kept, shown(row["image"], folder, f"question {number}")
 
 
 def relaxed(truth: str, answer: str, tolerance: float = 0.05) -> bool:

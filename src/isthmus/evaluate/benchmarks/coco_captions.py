@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from isthmus.errors import BadData, PartUnavailable
+from isthmus.evaluate.benchmarks._asked import Answered, amount, have, hubs, lines, objects, put, shown, somewhere
 from isthmus.evaluate.files import SHEETS, TABLES, document, pick, rows
 from isthmus.evaluate.metrics import bleu, cider, meteor, ptb, rouge
+from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Figure, Scored, mean, of_sums
+from isthmus.types import Image
 
 ABOUT = "captions of pictures, beside several that people wrote: BLEU, METEOR, ROUGE-L, CIDEr-D, SPICE"
 SOURCE = "Chen et al., 2015, arXiv:1504.00325; github.com/tylin/coco-caption (CIDEr is CIDEr-D there)"
@@ -28,6 +32,19 @@ REFERENCES = {
     "Karpathy's dataset_coco.json": '{"images": [{"cocoid": 404464, "sentences": [{"raw": "A man standing."}]}]}',
 }
 INSIDE = True  # rows of predictions may hold the references
+DATA = {
+    "dataset_coco.json": "Karpathy's split, of which the test set is asked",
+    "captions_val20*.json": "or captions_val2014.json, or captions_val2017.json, also in annotations/",
+    "annotations": "their folder",
+    "val2014": "the folder of pictures, or val2017",
+    "data/*.parquet": "or, in place of all, rows with question_id, answer and image",
+}
+GET = "cocodataset.org (val2014.zip, annotations_trainval2014.zip); Karpathy's split: cs.stanford.edu/people/karpathy"
+HUB = "lmms-lab/COCO-Caption"
+HEADLINE = "cider"
+PROMPT = (
+    "Provide a one-sentence caption for the provided image."  # as lmms-eval asks; LLaVA-1.5 learnt it from TextCaps
+)
 IDS = ("image_id", "cocoid", "imgid", "img_id", "image", "question_id", "id", "index", "filename")
 SAID = (
     *("prediction", "pred", "response", "generated_text", "generated_caption", "hypothesis", "hyp", "candidate"),
@@ -66,6 +83,52 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     if names:
         _add([str(said[name]) for name in names], [truths[name] for name in names], found)
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """Each picture once, with a request that is in use: the authors ask in no words."""
+    found = []
+    for name, media, told in _held(folder):
+        row = {"image_id": int(name), "references": told}
+        longest = 64  # tokens
+        found.append(Question(name, PROMPT, (media,), truth=told[0] if told else "", row=row, longest=longest))
+    return found
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path:
+    """The rows, and `captions_results.json`, the official results."""
+    results = [{"image_id": own.row["image_id"], "caption": answer} for own, answer in answered]
+    put(out / "captions_results.json", json.dumps(results, ensure_ascii=False) + "\n")
+    return lines(out, answered)
+
+
+def _held(folder: Path) -> Iterator[tuple[str, Image, list[str]]]:
+    """The number of each picture, the picture, and what people wrote."""
+    karpathy = folder / "dataset_coco.json"
+    files = [*folder.glob("captions_val20*.json"), *folder.glob("annotations/captions_val20*.json")]
+    if karpathy.is_file():
+        for number, row in enumerate(objects(karpathy, "images"), 1):
+            have(row, ("split", "filename"), karpathy, number, ("sentences",))
+            name = str(int(amount(row, "cocoid", f"{karpathy}, row {number}")))
+            if row["split"] == "test":
+                names = [f"{own}/{row['filename']}" for own in (row.get("filepath", "val2014"), "val2014", "images")]
+                told = [text for text in _texts(row["sentences"], f"{karpathy}, row {number}") if text is not None]
+                yield name, somewhere(folder, names, f"picture {name}"), told
+    elif files:
+        file = sorted(files)[0]
+        told_ = _by_picture(file, TRUE)
+        for number, row in enumerate(objects(file, "images"), 1):
+            have(row, ("id", "file_name"), file, number)
+            amount(row, "id", f"{file}, row {number}")
+            names = [f"{own}/{row['file_name']}" for own in (file.stem.removeprefix("captions_"), "images")]
+            if str(row["id"]) not in told_:
+                raise BadData(f"{file}: no caption of picture {row['id']}")
+            yield str(row["id"]), somewhere(folder, names, f"picture {row['id']}"), told_[str(row["id"])]
+    else:
+        for number, row in enumerate(hubs(folder, "val", "validation"), 1):
+            have(row, ("question_id", "image"), folder, number, ("answer",))
+            name = next(iter(_numbered({str(row["question_id"]): 0})))
+            yield name, shown(row["image"], folder, f"picture {name}"), list(row["answer"])
 
 
 def _add(said: Sequence[str], truths: Sequence[Sequence[str]], found: Scored) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks._asked import have, hubs, shown, somewhere
 from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, slug, table, text
 from isthmus.evaluate.files import Row, document, matched, pick, rows
+from isthmus.evaluate.questions import SHORT, Question, one
 from isthmus.evaluate.scored import Figure, Floats, Scored, mean, of_sums
 
 ABOUT = "compositional questions about scenes, by exact match, with consistency and distribution"
@@ -18,6 +20,7 @@ SOURCE = "Hudson and Manning, 2019, arXiv:1902.09506; the authors' eval.py, answ
 PREDICTIONS = {
     "LLaVA's answers": '{"question_id": "201307251", "prompt": "Is it overcast?", "text": "No"}',
     "as the authors' code takes them": '[{"questionId": "201307251", "prediction": "no"}]',
+    "with the question inside": '{"question_id": "201307251", "prediction": "No", "answer": "no", "types": {}}',
 }
 REFERENCES = {
     "testdev_balanced_questions.json, or its folder": (
@@ -25,23 +28,32 @@ REFERENCES = {
         '"types": {"structural": "verify", "semantic": "global"}, "groups": {"global": null}}}'
     ),
 }
+INSIDE = True  # rows of predictions may hold the question
+DATA = {
+    "testdev_balanced_questions.json": "the questions, or val_balanced_questions.json",
+    "images": "the folder of pictures",
+    "testdev_balanced_instructions": "or, in place of both, a folder of Parquet files, and",
+    "testdev_balanced_images": "a folder of those with the pictures",
+}
+GET = "cs.stanford.edu/people/dorarad/gqa/download.html (questions1.2.zip, images.zip)"
+HUB = "lmms-lab/GQA"
+HEADLINE = "accuracy"
 NAME = "*_questions.json"
 NO_STEP = ("exist", "query: name", "choose name")  # what the authors do not count as steps of reasoning
 
 
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     """Accuracy, binary and open, by type of question and length; consistency and distribution where they are told."""
-    if references is None:
-        raise BadData(f"gqa needs --references: {next(iter(REFERENCES))}")
     found = Scored()
-    questions = _questions(references)
-    answers = _answers(predictions, mode)
-    names = matched(answers, questions, found.unscored)
+    truths = _questions(references or predictions)
+    answers = _answers(predictions, mode, references is None)
+    names = matched(answers, truths, found.unscored)
     if more := len(answers) - len(names):
         found.notes.append(f"{more:,} answers are to no question of {references} and were left out")
-    right = {name: answers[name] == text(questions[name]["answer"]) for name in names}
+    right = {name: answers[name] == text(truths[name]["answer"]) for name in names}
+    found.marks |= {name: float(hit) for name, hit in right.items()}
     # unbalanced questions are only there to be entailed
-    some = {name: questions[name] for name in names if questions[name].get("isBalanced", True)}
+    some = {name: truths[name] for name in names if truths[name].get("isBalanced", True)}
     found.add(accuracies([Judged(right[name], _parts(row), _image(row, name)) for name, row in some.items()]))
     consistent = [_consistent(row, name, right) for name, row in some.items() if right[name]]
     if told := [share for share in consistent if share is not None]:
@@ -72,9 +84,9 @@ def _image(question: Row, name: str) -> str:
 
 def _consistent(question: Row, name: str, right: Mapping[str, bool]) -> float | None:
     """The share of right answers to what the question entails; None where that is nothing that was answered."""
-    entailed = [
-        right[str(other)] for other in question.get("entailed") or () if str(other) != name and str(other) in right
-    ]
+    told = question.get("entailed")
+    others = map(str, told if isinstance(told, list) else ())
+    entailed = [right[other] for other in others if other != name and other in right]
     return sum(entailed) / len(entailed) if entailed else None
 
 
@@ -103,15 +115,15 @@ def _distribution(some: list[tuple[str, str, str]]) -> Figure:
     return of_sums(statistic, counts_K2P.reshape(len(some), -1))
 
 
-def _answers(path: Path, mode: str) -> dict[str, str]:
-    """What was said to each question, in lower case without full stops at the end where the answers are LLaVA's."""
+def _answers(path: Path, mode: str, inside: bool) -> dict[str, str]:
+    """What was said to each question, in lower case without full stops at the end but in the authors' own form."""
     found: dict[str, str] = {}
     for number, row in enumerate(table(path), 1):
         name = text(pick(row, IDS, path, number))
         if name in found:
             raise BadData(f"{path}, row {number}: the id {name} stands twice")
         said = text(pick(row, (*SAID, "answer"), path, number))
-        plain = "text" in row or mode == "lenient"
+        plain = "text" in row or inside or mode == "lenient"
         found[name] = said.rstrip(".").lower() if plain else said
         found[name] = found[name].strip() if mode == "lenient" else found[name]
     return found
@@ -131,3 +143,40 @@ def _questions(path: Path) -> dict[str, Row]:
     for number, row in enumerate(held.values(), 1):
         pick(row, ["answer"], file, number)
     return {str(name): dict(row) for name, row in held.items()}
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The balanced questions of testdev as LLaVA-1.5 asks them."""
+    found = []
+    names = ("testdev_balanced_questions.json", "val_balanced_questions.json", NAME)
+    official = any(folder.glob(NAME))
+    held = _questions(one(folder, *names)) if official else _of_hub(folder)
+    for number, (name, row) in enumerate(held.items(), 1):
+        have(row, ("imageId", "question", "answer"), folder, number)
+        if not row.get("isBalanced", True):
+            continue
+        where, image = f"question {name}", text(row["imageId"])
+        media = somewhere(folder, [f"images/{image}.jpg"], where) if official else shown(row["_image"], folder, where)
+        keys = ("imageId", "question", "answer", "isBalanced", "types", "semantic", "entailed", "groups")
+        kept = {"question_id": name} | {key: row[key] for key in keys if row.get(key) is not None}
+        found.append(
+            Question(
+                *(name, text(row["question"]), (media,)), after=SHORT, truth=text(row["answer"]),
+                parts=_parts(row)[:3], image=image, row=kept,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _of_hub(folder: Path) -> dict[str, Row]:
+    """The questions of the hub's files by id, each with its picture, which another file holds, under `_image`."""
+    shown_ = enumerate(hubs(folder, "testdev", under="balanced_images"), 1)
+    images = {text(have(row, ("id", "image"), folder, i)["id"]): row["image"] for i, row in shown_}
+    found = {}
+    for number, row in enumerate(hubs(folder, "testdev", under="balanced_instructions"), 1):
+        have(row, ("id", "imageId", "question", "answer"), folder, number)
+        image = images.get(text(row["imageId"]))
+        if image is None:
+            raise BadData(f"question {row['id']}: no picture {row['imageId']} in {folder}")
+        found[text(row["id"])] = {key: cell for key, cell in row.items() if key != "_under"} | {"_image": image}
+    return found

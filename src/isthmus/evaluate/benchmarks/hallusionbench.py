@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks._asked import have, hubs, shown, somewhere
 from isthmus.evaluate.benchmarks._hallusion import (
     ILLUSION,
+    KEYS,
     LANGUAGE,
     MIXED,
     RIGHT,
@@ -17,8 +20,11 @@ from isthmus.evaluate.benchmarks._hallusion import (
     read,
     row_of,
 )
-from isthmus.evaluate.benchmarks._rows import slug, table
+from isthmus.evaluate.benchmarks._rows import slug, table, text
+from isthmus.evaluate.files import Row
+from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Figure, Scored, mean, of_sums, proportion
+from isthmus.types import Image
 
 ABOUT = "illusion and language hallucination: accuracy by question, by pair of questions and by figure"
 SOURCE = "Guan et al., 2023, arXiv:2310.14566; evaluation.py of github.com/tianyi-lab/HallusionBench"
@@ -39,6 +45,16 @@ REFERENCES = {
     ),
 }
 INSIDE = True
+DATA = {
+    "HallusionBench.json": "the questions",
+    "hallusion_bench": "the folder of figures: VD/illusion/0_0.png and so on",
+    "data/*.parquet": "or, in place of both, rows that hold the figures (splits image and non_image)",
+}
+GET = "github.com/tianyi-lab/HallusionBench, and its hallusion_bench.zip"
+HUB = "lmms-lab/HallusionBench"
+HEADLINE = "a_acc"
+ENDING = " Please answer yes or no."  # VLMEvalKit's, whose rule reads the answers; the authors ask a judge
+KEPT = ("visual_input", "sample_note", "question", "gt_answer_details")
 
 
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:
@@ -49,6 +65,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         truths = [row_of(row, references, number) for number, row in enumerate(table(references), 1)]
         rows = joined(rows, truths, predictions, found)
     some = read(rows, predictions, mode, found)
+    found.marks |= {"_".join((*one.picture, one.question)): float(one.right) for one in some}
     kit = mode == "official" and all("l2_category" in row for row in rows)
     if kit:
         some = [one._replace(right=one.verdict == RIGHT) for one in some]
@@ -67,6 +84,46 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
             f"{len(unclear):,} answers are unclear; {sum(unclear):,} of them, without a figure (VS), are right"
         )
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """Every question; those without a figure (visual_input 0) are asked without one."""
+    file = folder / "HallusionBench.json"
+    held = table(file) if file.is_file() else _parquet(folder)
+    found = []
+    for number, row in enumerate(held, 1):
+        have(row, (*KEYS, "question", "gt_answer"), file, number)
+        name = "_".join(text(row[key]) for key in KEYS)
+        own = {key: text(row[key]) for key in (*KEYS, "gt_answer")} | {key: row[key] for key in KEPT if key in row}
+        category, subcategory, group, figure, _ = (text(row[key]) for key in KEYS)
+        media: tuple[Image, ...] = ()
+        if text(row.get("visual_input", "0" if (category, figure) == ("VS", "0") else "1")) != "0":
+            media = (_figure(row, folder, f"question {name}"),)
+        found.append(
+            Question(
+                *(name, text(row["question"]) + ENDING, media, ("yes", "no"), False),
+                truth="yes" if own["gt_answer"] == "1" else "no", parts=(slug(category), slug(subcategory)),
+                image="_".join((category, subcategory, group, figure)), row=own,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _figure(row: Row, folder: Path, where: str) -> Image:
+    if row.get("image") is not None:
+        return shown(row["image"], folder, where)
+    file = text(row.get("filename")).removeprefix("./")
+    if not file or file == "None":
+        file = f"{row['category']}/{row['subcategory']}/{text(row['set_id'])}_{text(row['figure_id'])}.png"
+    return somewhere(folder, [f"hallusion_bench/{file}", file], where)
+
+
+def _parquet(folder: Path) -> list[Row]:
+    """The rows of both splits of the hub's files, which no usual name tells apart."""
+    rows = hubs(folder)
+    if not any(text(row.get("visual_input")) == "0" for row in rows):
+        raise BadData(f"{folder}: no questions without a figure; non_image-*.parquet is missing in this folder")
+    return rows
 
 
 def _of_authors(some: Sequence[Read]) -> dict[str, Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,10 @@ import numpy as np
 
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import IDS, first, records, slug, text
-from isthmus.evaluate.files import Row
+from isthmus.evaluate.benchmarks._asked import Answered, have, put, somewhere
+from isthmus.evaluate.files import Row, rows
+from isthmus.evaluate.questions import Question
+from isthmus.evaluate.questions import one as one_file
 from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over
 
 ABOUT = "a judge's score of a model's answer, as a share of that of text-only GPT-4's; conversation, detail, reasoning"
@@ -28,6 +32,17 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # the figures need no references
+DATA = {
+    "questions.jsonl": "the questions (question_id, image, text, category), or COCO's qa90_questions.jsonl",
+    "images": "the folder of their pictures, for COCO's val2014",
+    "answers_gpt4.jsonl": "the reference's answers, which a judge compares with",
+    "context.jsonl": "what is in each picture, which a judge that sees none is told (image, caption)",
+}
+GET = "huggingface.co/datasets/liuhaotian/llava-bench-in-the-wild, all of it"
+HUB = "liuhaotian/llava-bench-in-the-wild"
+HEADLINE = "relative_score"
+JUDGE = "llava-bench"
+LONGEST = 1024  # tokens of an answer, as LLaVA's own script allows
 REVIEWS = ("tuple", "score", "content", "text", "review", "judgement", "judgment")
 ORDER = ("conv", "detail", "complex")
 SWAPPED = re.compile(r"swap|revers|flip")
@@ -66,12 +81,58 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     for name in _turned(rows):
         runs[name] = [one._replace(scores=(one.scores[1], one.scores[0])) for one in runs[name]]
         found.notes.append(f"{name}: the answers were shown in the other order, and its scores are turned round")
+    found.marks |= _marks([one for some in runs.values() for one in some])
     _add(found, list(runs.values()), mode)
     if len(runs) > 1:
         found.notes.append(f"{len(runs)} runs; relative_score is the mean of theirs")
         for name, some in runs.items():
             found.add({"relative_score": _figures([some], mode)["relative_score"]}, slug(name))
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The questions, as they stand; the reference's answer, where it is there, as their truth."""
+    file = one_file(folder, "questions.jsonl", "*questions*.jsonl")
+    told = sorted(folder.glob("answers_gpt4.jsonl")) or sorted(folder.glob("*answer*gpt4*.jsonl"))
+    truths = {text(first(row, IDS)): text(row.get("text", "")) for row in records(told[0])} if told else {}
+    seen = folder / "context.jsonl"
+    captions = {text(row.get("image")): text(row.get("caption", "")) for row in rows(seen)} if seen.is_file() else {}
+    found = []
+    for number, row in enumerate(rows(file), 1):
+        have(row, ("question_id", "image", "text"), file, number)
+        name, image = text(row["question_id"]), text(row["image"])
+        names = [f"{own}{image}" for own in ("images/", "val2014/COCO_val2014_", "val2014/", "")]
+        media = somewhere(folder, names, f"question {name}")
+        category = slug(row.get("category", "")).removeprefix("llava_bench_") if row.get("category") else ""
+        found.append(
+            Question(
+                *(name, text(row["text"]), (media,)), truth=truths.get(name, ""), image=image, longest=LONGEST,
+                parts=(category,) if category else (),
+                row={"question_id": row["question_id"], "category": category, "context": captions.get(image, "")},
+            )
+        )  # fmt: skip
+    return found
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path:
+    """Answers as LLaVA's own scripts write them, with what a judge needs beside."""
+    told = [
+        {
+            "question_id": own.row["question_id"], "prompt": own.text, "text": answer, "answer_id": f"answer-{own.id}",
+            "model_id": "", "metadata": {}, "reference": own.truth, "category": own.row["category"],
+            "context": own.row["context"],
+        }
+        for own, answer in answered
+    ]  # fmt: skip
+    return put(out / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in told))
+
+
+def _marks(some: Sequence[Review]) -> dict[str, float]:
+    """The model's own score of each question, 10 points as 1, as the mean of its reviews."""
+    told: dict[str, list[float]] = {}
+    for one in some:
+        told.setdefault(one.id, []).append(one.scores[1] / 10)
+    return {name: float(np.mean(scores)) for name, scores in told.items() if all(0 <= own <= 1 for own in scores)}
 
 
 def _add(found: Scored, runs: Sequence[Sequence[Review]], mode: str) -> None:

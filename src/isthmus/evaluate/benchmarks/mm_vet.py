@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import IDS, IMAGES, column, first, listed, records, slug, text
-from isthmus.evaluate.files import Row
+from isthmus.evaluate.benchmarks._asked import Answered, Cell, have, hubs, lines, put, shown, somewhere
+from isthmus.evaluate.files import Row, document
+from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Figure, Scored, mean
 
 ABOUT = "open answers that a judge graded 0 to 1, times 100; by capability: rec, ocr, know, gen, spat, math"
@@ -27,6 +30,16 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # the total needs no references
+DATA = {
+    "mm-vet.json": "the questions",
+    "images": "the folder of their pictures",
+    "data/*.parquet": "or, in place of both, rows with question_id, question, answer, capability and image",
+}
+GET = "github.com/yuweihao/MM-Vet/releases (mm-vet.zip)"
+HUB = "lmms-lab/MMVet"
+HEADLINE = "score"
+JUDGE = "mm-vet"
+LONGEST = 512  # tokens of an answer
 CAPABILITIES = ("capability", "capabilities", "category")
 ORDER = ("rec", "ocr", "know", "gen", "spat", "math", "seq")
 
@@ -47,6 +60,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     found = Scored()
     grades = _graded(predictions, mode, found)
     truths = _truths(predictions, references, grades, found)
+    found.marks |= {name: float(np.mean(scores)) for name, scores in grades.items()}
     some = [Grade(text(first(truths[k], IMAGES) or k), scores, _takes(truths[k])) for k, scores in grades.items()]
     found.add({"score": _figure(some)})
     runs = len(some[0].scores)
@@ -66,6 +80,47 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         elif together[name] < counts[name]:
             found.add({"score": _figure([one for one in some if one.takes == (name,)])}, f"only_{name}")
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The questions, as they stand."""
+    file = folder / "mm-vet.json"
+    held = _entries(file) if file.is_file() else hubs(folder, "test")
+    found = []
+    for number, row in enumerate(held, 1):
+        have(row, ("question_id", "question", "answer"), file, number)
+        if not _takes(row):
+            raise BadData(f"{file}, row {number}: no capability, such as ['ocr', 'math']")
+        name = text(row["question_id"])
+        if isinstance(row.get("image"), Cell | bytes | dict):
+            media, image = shown(row["image"], folder, f"question {name}"), text(row.get("image_source", name))
+        else:
+            image = text(have(row, ("imagename",), file, number)["imagename"])
+            media = somewhere(folder, [f"images/{image}"], f"question {name}")
+        takes = _takes(row)
+        # the truth is no `answer` here: a judge would take it for what was said
+        kept = {"question_id": name, "question": row["question"], "reference": row["answer"], "capability": list(takes)}
+        found.append(
+            Question(
+                *(name, text(row["question"]), (media,)), truth=text(row["answer"]), parts=takes, image=image,
+                row=kept, longest=LONGEST,
+            )
+        )  # fmt: skip
+    return found
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path:
+    """The rows, for a judge, and the answers by id in `mm-vet.json`, as the authors' notebook takes them."""
+    told = {own.id: answer for own, answer in answered}
+    put(out / "mm-vet.json", json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    return lines(out, answered)
+
+
+def _entries(file: Path) -> list[Row]:
+    held = document(file)
+    if not isinstance(held, Mapping) or not all(isinstance(row, Mapping) for row in held.values()):
+        raise BadData(f"{file}: expected questions by id, {next(iter(REFERENCES.values()))}")
+    return [{"question_id": name} | dict(row) for name, row in held.items()]
 
 
 def _figure(some: Sequence[Grade]) -> Figure:

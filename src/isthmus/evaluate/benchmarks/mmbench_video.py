@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import IDS, column, first, listed, records, slug, text
+from isthmus.evaluate.benchmarks._asked import have
+from isthmus.evaluate.benchmarks._asked_media import there
 from isthmus.evaluate.benchmarks._parts import Value, add
+from isthmus.evaluate.questions import Question, one
 from isthmus.evaluate.scored import Scored
+from isthmus.types import Video
 
 ABOUT = "open questions about long videos, which a judge marks from 0 to 3, in 26 capabilities"
 SOURCE = "Fang et al., 2024, arXiv:2406.14515; vlmeval/dataset/utils/mmbench_video.py of VLMEvalKit"
 PREDICTIONS = {"VLMEvalKit's sheet with the marks": "index, video, question, answer, prediction, dimensions, score"}
 REFERENCES: dict[str, str] = {}
+DATA = {
+    "MMBench-Video.tsv": "the questions (index, video, question, answer, dimensions, video_path)",
+    "video": "the folder of videos that its video_path names",
+}
+GET = "huggingface.co/datasets/opencompass/MMBench-Video, with its videos unpacked as told there"
+HEADLINE = "score"
+JUDGE = "mmbench-video"
+LONGEST = 512  # tokens of an answer
+KEPT = ("index", "video", "video_type", "question", "answer", "dimensions")
+MOST = 3  # the best mark
 COARSE = {
     "CP": "Video Topic, Video Emotion, Video Scene, Video Style",
     "FP-S": "OCR, Object Recognition, Attribute Recognition, Event Recognition, Human Motion, Counting",
@@ -41,13 +56,14 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     for number, row in enumerate(rows, 1):
         name = text(first(row, IDS) if first(row, IDS) is not None else number)
         mark = _mark(row.get("score"), predictions, number)
-        one = Value(max(mark, 0.0), text(row.get("video", name)), _parts(row.get("dimensions", row.get("dimension"))))
+        value = Value(max(mark, 0.0), text(row.get("video", name)), _parts(row.get("dimensions", row.get("dimension"))))
         if mark >= 0:
-            valid.append(one)
+            valid.append(value)
+            found.marks[name] = min(mark / MOST, 1.0)
         elif mode != "official":
             found.unscored[name] = "the judge gave no mark"
             continue
-        values.append(one)
+        values.append(value)
     order = ["perception", "reasoning", *map(slug, COARSE)]
     add(found, "score", values, order)
     if failed := len(values) - len(valid):
@@ -56,6 +72,24 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
             add_valid = Scored()
             add(add_valid, "score", [one._replace(parts=()) for one in valid])
             found.add(add_valid.metrics, "valid")
+    return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """Each question by itself, as models that take videos are asked by VLMEvalKit."""
+    file = one(folder, "MMBench-Video.tsv", "*MMBench-Video*.tsv", "*.tsv")
+    found = []
+    for number, row in enumerate(records(file), 1):
+        have(row, ("index", "video", "question", "answer", "dimensions"), file, number)
+        name, video = text(row["index"]), text(row["video"])
+        tried = [text(row["video_path"]).removeprefix("./")] if row.get("video_path") else []
+        path = there(folder, [*tried, f"video/{video}.mp4", f"{video}.mp4"], f"question {name}", "video")
+        found.append(
+            Question(
+                *(name, text(row["question"]), (Video(path),)), truth=text(row["answer"]), image=video,
+                parts=_parts(row["dimensions"]), row={key: row[key] for key in KEPT if key in row}, longest=LONGEST,
+            )
+        )  # fmt: skip
     return found
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks._asked import have, hubs, shown, somewhere
 from isthmus.evaluate.benchmarks._rows import SAID, TRUTH, slug, table, text
 from isthmus.evaluate.benchmarks._tasks import flat
 from isthmus.evaluate.benchmarks.pope import read
-from isthmus.evaluate.files import Row, pick
+from isthmus.evaluate.files import Row, pick, rows
+from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, proportion
+from isthmus.types import Image
 
 ABOUT = "perception and cognition in pairs of yes/no questions, in points: 2000 and 800 at most"
 SOURCE = "Fu et al., 2023, arXiv:2306.13394; eval_tool of github.com/BradyFU/Awesome-Multimodal-Large-Language-Models"
@@ -37,6 +41,16 @@ REFERENCES = {
     "a sheet or JSON lines": '{"category": "OCR", "image_path": "1.jpg", "question": "...", "answer": "Yes"}',
 }
 INSIDE = True
+DATA = {
+    "artwork/questions_answers_YN": "the folders of MME_Benchmark_release_version, one for each subtask, with images/",
+    "existence/*.txt": "those where questions and pictures lie together",
+    "*.tsv": "or MME.tsv of VLMEvalKit, with the pictures in base64",
+    "data/*.parquet": "or rows with question_id, question, answer, category and image",
+}
+GET = "github.com/BradyFU/Awesome-Multimodal-Large-Language-Models, branch Evaluation (on request), or lmms-lab/MME"
+HUB = "lmms-lab/MME"
+HEADLINE = "total"
+ENDS = (".jpg", ".png", ".jpeg")
 TASKS = {
     "perception": (
         "existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR",
@@ -67,7 +81,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
             if len(own) < len(names):
                 missing = ", ".join(name for name in names if name not in tasks)
                 found.notes.append(f"{group} is the sum without {missing}")
-    found.add({"total": _points(some)} if len(tasks) > 1 else {})
+    found.add({"total": _points(some)} if some else {})
     for task, own_ in tasks.items():
         found.add(_figures(own_), slug(task))
     if odd := sum(count != 2 for count in Counter(one.image for one in some).values()):
@@ -75,6 +89,50 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
             f"{odd:,} pictures have not two questions; accuracy_plus asks for all of a picture to be right"
         )
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """Both questions of each picture in the authors' words, which end with "Please answer yes or no."."""
+    found = []
+    for row, media in _held(folder):
+        task, image, name = row["task"], row["image"], row["question"].strip()
+        kept = {"category": task, "image_path": image, "question": name, "answer": row["truth"].capitalize()}
+        group = next((group for group, names in TASKS.items() if task in names), "")
+        parts = tuple(part for part in (group, slug(task)) if part)
+        told = Question(f"{task}/{image}: {name}", name, (media,), ("Yes", "No"), False, "", kept["answer"], parts)
+        found.append(replace(told, image=f"{task}/{image}", row=kept))
+    return found
+
+
+def _held(folder: Path) -> Iterator[tuple[Row, Image]]:
+    """Each question of the authors' folder, or else of a table, with its picture."""
+    tables = sorted(folder.glob("*.tsv"))
+    files = [file for file in sorted(folder.rglob("*.txt")) if file.parent != folder and _holds(file)]
+    for file in files if not tables else ():
+        own = file.parent.parent if file.parent.name == "questions_answers_YN" else file.parent
+        for row in _lines(file):
+            names = [f"{place}{row['image']}{end}" for place in ("images/", "") for end in ENDS]
+            media = somewhere(own, names, f"{row['task']}/{file.name}")
+            yield row | {"image": Path(str(media.source)).name}, media
+    if files and not tables:
+        return
+    held = rows(tables[0]) if tables else hubs(folder, "test")
+    for number, row in enumerate(held, 1):
+        have(row, ("question", "answer", "category", "image"), tables[0] if tables else folder, number)
+        name = text(row.get("image_path") or row.get("question_id") or row.get("index", number))
+        told = {key: cell for key, cell in row.items() if key != "image"} | {"image": name}
+        own_ = _row(told, folder, number, answers=False)
+        own_["image"] = Path(name).name
+        yield own_, shown(row["image"], folder, f"question {number}")
+
+
+def _holds(file: Path) -> bool:
+    """Whether each line of a file is a question and its truth, by a tab."""
+    try:
+        told = [line for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    except UnicodeDecodeError:
+        return False
+    return bool(told) and all(line.count("\t") == 1 for line in told)
 
 
 def said(answer: str) -> str:
@@ -131,11 +189,13 @@ def _read(rows: Sequence[Row], mode: str, found: Scored) -> list[Read]:
             continue
         other += reading == "other"
         some.append((name, Read(row["task"], name, reading == row["truth"]), row["question"]))
+        found.marks[f"{name}: {row['question']}"] = float(reading == row["truth"])
     if other:
         found.notes.append(f"{other:,} answers begin with neither yes nor no; the official rule counts them wrong")
     for name, _, question in some:
         if name in lost:
             found.unscored[f"{name}: {question}"] = "the other question of the picture is unscored"
+            found.marks.pop(f"{name}: {question}", None)
     return [one for name, one, _ in some if name not in lost]
 
 

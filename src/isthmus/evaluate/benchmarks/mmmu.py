@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 from isthmus.errors import BadData
+from isthmus.evaluate import questions as form
 from isthmus.evaluate.benchmarks import _mmmu
+from isthmus.evaluate.benchmarks._asked import Answered, have, hubs, lines, put, shown
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._mmmu import DOMAINS, ORDER
 from isthmus.evaluate.benchmarks._rows import Asked, Judged, accuracies, asked, slug, text
 from isthmus.evaluate.benchmarks.mmbench import judged
 from isthmus.evaluate.files import SHEETS, TABLES, document, matched, pick, rows
 from isthmus.evaluate.scored import Scored
+from isthmus.types import Medium
 
 ABOUT = "college exams with pictures, 30 subjects; where no choice can be read, the official rule draws one (seed 42)"
 SOURCE = "Yue et al., 2023, arXiv:2311.16502; eval/ of github.com/MMMU-Benchmark/MMMU"
@@ -32,10 +37,18 @@ REFERENCES = {
     "answer_dict_val.json": '{"validation_Art_1": {"question_type": "multiple-choice", "ground_truth": "B"}}',
 }
 INSIDE = True
+HIDDEN = "?"  # what stands for the truth in the test set
+DATA = {
+    "Math/validation-*.parquet": "a folder for each subject: id, question, options, answer, image_1, ...",
+}
+GET = "huggingface.co/datasets/MMMU/MMMU"
+HUB = "MMMU/MMMU"
+HEADLINE = "accuracy"
+IMAGES = 7  # at most, of a question
 SAID = ("response", "prediction", "text", "pred", "model_output", "parsed_pred")
 
 
-class Question(NamedTuple):
+class Asking(NamedTuple):
     """A question with its answer; `options` by letter is empty for an open one, and None where they are not known."""
 
     id: str
@@ -67,11 +80,50 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         if right is None:
             drawn += 1
             right = (one.drawn or draws.choice(list(one.options or "ABCD"))) in one.truths
+        found.marks[one.id] = float(right)
         marks.append(Judged(right, parts(one.id, {}), one.id))
     if drawn:
         found.notes.append(f"of {drawn:,} answers no choice can be read; the official rule draws a letter, seed 42")
     found.add(accuracies(marks))
     return found
+
+
+def questions(folder: Path) -> Sequence[form.Question]:
+    """The validation set as the authors ask it: pictures in their order, which the text calls <image 1> and so on."""
+    found = []
+    for number, row in enumerate(hubs(folder, "validation", "test", "dev"), 1):
+        have(row, ("id", "question", "options", "answer", "question_type", "image_1"), folder, number)
+        name, options = text(row["id"]), tuple(_options(row).values())
+        if not options and row["question_type"] == "multiple-choice":
+            raise BadData(f"{folder}, question {name}: its options {row['options']!r} cannot be read")
+        truth = next(iter(_truths(row, folder, number)), "")
+        kept = {key: row[key] for key in ("id", "question_type", "question", "options", "answer")}
+        ending = f"\n{form.LETTER}" if options else form.SHORT  # the authors' list of options ends a line
+        found.append(
+            form.Question(
+                *(name, text(row["question"]), pictures(row, folder, name), options, True, ending),
+                *("" if truth == HIDDEN else truth, parts(name, row)), row=kept, form="({}) {}",
+            )
+        )  # fmt: skip
+    return found
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path | None:
+    """The rows; of the test set, whose truths are not public, answers by id for its server, and None."""
+    told = lines(out, answered)
+    if all(own.truth for own, _ in answered):
+        return told
+    put(out / "mmmu.json", json.dumps({own.id: answer for own, answer in answered}, ensure_ascii=False) + "\n")
+    return None
+
+
+def pictures(row: Mapping[str, Any], folder: Path, name: str) -> tuple[Medium, ...]:
+    """The pictures of a row by their number. Raises `BadData` where the text names one that is not there."""
+    held = {i: row[f"image_{i}"] for i in range(1, IMAGES + 1) if row.get(f"image_{i}") is not None}
+    told = f"{row['question']} {row['options']}"
+    if missing := sorted({int(i) for i in re.findall(r"<image (\d)>", told)} - held.keys()):
+        raise BadData(f"question {name}: no picture image_{missing[0]}, which its text names")
+    return tuple(shown(cell, folder, f"question {name}") for cell in held.values())
 
 
 def parts(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -85,7 +137,7 @@ def _subject(name: str) -> str:
     return "_".join(name.split("_")[1:-1])
 
 
-def _right(one: Question, mode: str) -> bool | None:
+def _right(one: Asking, mode: str) -> bool | None:
     """Whether an answer is right; None where a choice cannot be read."""
     if one.options is not None and not one.options:
         return _mmmu.open_right(one.truths, _mmmu.open_answers(one.said))
@@ -96,7 +148,7 @@ def _right(one: Question, mode: str) -> bool | None:
     return None if letter is None else letter in one.truths
 
 
-def _inside(path: Path) -> list[Question]:
+def _inside(path: Path) -> list[Asking]:
     """The questions of a model's folder, or of one file, whose rows hold the truth."""
     files = [path]
     if path.is_dir():
@@ -115,11 +167,11 @@ def _inside(path: Path) -> list[Question]:
             if closed and not _options(row) and said not in tuple("ABCDEFGHI"):
                 said = read_letter(said, dict.fromkeys("ABCDEFGHI", "")) or said
             options, drawn = (_options(row) or None) if closed else {}, row.get("parsed_pred", "")
-            questions.append(Question(name, _truths(row, file, number), options, said, drawn if closed else ""))
+            questions.append(Asking(name, _truths(row, file, number), options, said, drawn if closed else ""))
     return questions
 
 
-def _with(path: Path, references: Path, found: Scored) -> list[Question]:
+def _with(path: Path, references: Path, found: Scored) -> list[Asking]:
     """The questions of answers by id and of their references."""
     held = document(path)
     if isinstance(held, list):
@@ -136,7 +188,7 @@ def _with(path: Path, references: Path, found: Scored) -> list[Question]:
         said = text(held[name])
         if isinstance(held[name], list | Mapping):
             raise BadData(f"{path}: the answer to {name} is {said}, not a text")
-        questions.append(Question(name, _truths(row, references, number), options, said))
+        questions.append(Asking(name, _truths(row, references, number), options, said))
     if more := len(held) - len(questions):
         found.notes.append(f"{more:,} answers are to no question of {references} and were left out")
     return questions
@@ -158,10 +210,9 @@ def _options(row: Mapping[str, Any]) -> dict[str, str]:
         named = {str(letter): str(option) for letter, option in row["index2ans"].items()}
         return {letter: named.get(letter, "") for letter in map(str, row.get("all_choices") or named)}
     listed = row.get("options") or []
-    try:
+    with suppress(ValueError, SyntaxError):
         listed = ast.literal_eval(listed) if isinstance(listed, str) else listed
-    except (ValueError, SyntaxError):
-        listed = []
+    listed = listed if isinstance(listed, list | tuple) else []
     return {chr(ord("A") + number): str(option) for number, option in enumerate(listed)}
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks._asked import have, hubs, shown
 from isthmus.evaluate.benchmarks._choices import options
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._rows import SAID, Asked, Judged, accuracies, asked, slug, table, text
+from isthmus.evaluate.files import rows
+from isthmus.evaluate.questions import LETTER, Question, lettered
 from isthmus.evaluate.scored import Figure, Floats, Scored, mean, of_sums
 
 ABOUT = "six core abilities; with answers without the picture and of the text model, multi-modal gain and leakage"
@@ -30,6 +33,13 @@ PREDICTIONS = {
 }
 REFERENCES = {"the benchmark's table": "index\tquestion\tanswer\tcategory\tl2_category"}
 INSIDE = True
+DATA = {
+    "*.parquet": "the authors' mmstar.parquet (index, question, image, answer, category, l2_category)",
+    "*.tsv": "or MMStar.tsv of VLMEvalKit, with the pictures in base64",
+}
+GET = "huggingface.co/datasets/Lin-Chen/MMStar (mmstar.parquet)"
+HUB = "Lin-Chen/MMStar"
+HEADLINE = "accuracy"
 WITHOUT, ALONE = "prediction_wo_v", "prediction_text"
 NAMES = {WITHOUT: re.compile(r"wo_?v|without|no_?im", re.I), ALONE: re.compile(r"text|llm|blind", re.I)}
 
@@ -41,6 +51,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     hits = {one.id: right(one.said, one, mode) for one in some}
     lost = "no option can be read"
     found.unscored |= {one.id: lost if one.said else "no prediction" for one in some if hits[one.id] is None}
+    found.marks |= {name: float(hit) for name, hit in hits.items() if hit is not None}
     marks = [Judged(bool(hits[one.id]), _parts(one), one.image) for one in some if hits[one.id] is not None]
     found.add(accuracies(marks))
     if unread := sum(mode == "official" and not _letter(one.said) for one in some):
@@ -50,6 +61,24 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         own = [one for one in some if not part or part == slug(one.row["category"])]
         gain |= {f"{part}/{name}" if part else name: figure for name, figure in _gain(own, mode).items()}
     found.add(gain)
+    return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The questions, which hold their options, with LLaVA-1.5's ending; options in columns are listed."""
+    tables = sorted(folder.glob("*.tsv"))
+    held = rows(tables[0]) if tables else hubs(folder, "val")
+    found = []
+    for place, row in enumerate(held, 1):
+        have(row, ("index", "question", "answer", "image"), tables[0] if tables else folder, place)
+        name, choices = text(row["index"]), lettered(row)
+        keys = ("index", "question", *"ABCD", "answer", "category", "l2_category")
+        kept = {key: row[key] for key in keys if text(row.get(key)) not in ("", "nan")}
+        media = (shown(row["image"], folder, f"question {name}"),)
+        own = _parts(Asked(name, "", "", kept, ""))
+        ways = (choices, True) if choices else (("A", "B", "C", "D"), False)
+        asked_ = text(row["question"]).strip()
+        found.append(Question(name, asked_, media, *ways, LETTER, text(row["answer"]).strip(), own, row=kept))
     return found
 
 

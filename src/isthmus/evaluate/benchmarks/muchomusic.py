@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ast
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks._asked import Answered, have
+from isthmus.evaluate.benchmarks._asked_media import told
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._rows import IDS, Judged, accuracies, slug, table, text
 from isthmus.evaluate.files import Row, pick
+from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Scored, proportion
+from isthmus.types import Audio
 
 ABOUT = "music: knowledge and reasoning in four-way questions"
 SOURCE = "Weck et al., 2024, arXiv:2408.01337; evaluate.py of github.com/mulab-mir/muchomusic"
@@ -26,6 +32,15 @@ REFERENCES = {
     ),
 }
 INSIDE = True
+DATA = {
+    "*.json": "what the authors' prepare_prompts.py writes, whose audio_path names the sounds",
+    "data/muchomusic.csv": "or the questions, whose options are then shuffled with a fixed seed",
+    "data/sdd/audio": "the sounds: 00/415600.2min.mp3; and data/musiccaps/audio: [ytid]-[30-40].wav",
+}
+GET = "zenodo.org/records/12709974 (muchomusic.csv), and the sounds of Song Describer and MusicCaps"
+HEADLINE = "accuracy"
+DISTRACTORS = ("distractor_1_answer", "distractor_2_answer", "distractor_3_answer")
+KEPT = ("id", "prompt", "answers", "answer_orders", "dataset", "genre", "reasoning", "knowledge", "audio_path")
 LETTERS = "ABCD"
 PREFIX = "The correct answer is:"
 SAID = ("model_output", "prediction", "response", "text", "output")
@@ -48,6 +63,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
             found.unscored[name] = "no option can be read" if said.strip() else "no prediction"
             continue
         answered.append(choice is not None)
+        found.marks[name] = float(choice == order.index(0))
         marks.append(Judged(choice == order.index(0), _parts(row), text(row.get("audio_path")) or name))
     found.add(accuracies(marks))
     if mode == "official":
@@ -57,6 +73,83 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
                 f"{unread:,} answers choose no option that can be read; the official rule counts them wrong"
             )
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The questions as the authors' script words them, options within the prompt."""
+    files = sorted(folder.glob("*.json")) + sorted(folder.glob("data/*.json"))
+    held = next((own for file in files if (own := _prepared(file))), None)
+    if held is None:
+        tables = sorted(folder.glob("data/muchomusic.csv")) + sorted(folder.glob("muchomusic.csv"))
+        if not tables:
+            raise BadData(f"{folder}: no data/muchomusic.csv, and no JSON with prompt and answer_orders in this folder")
+        held = _shuffled(tables[0])
+    sounds = {_track(path.name): path for path in sorted(folder.rglob("*")) if path.suffix in (".mp3", ".wav", ".flac")}
+    found, seen = [], dict[str, int]()
+    for row in held:
+        track = text(row["id"])
+        seen[track] = seen.get(track, -1) + 1  # a piece has several questions, and the authors' id is the piece's
+        name = f"{track}/{seen[track]}"
+        path = folder / text(row.get("audio_path") or ".")
+        path = path if path.is_file() else sounds.get(track, path)
+        if not path.is_file():
+            what = text(row.get("audio_path")) or f"of the piece {track} (.mp3, .wav or .flac)"
+            raise BadData(f"question {name}: no sound {what} below {folder}")
+        found.append(
+            Question(
+                *(name, text(row["prompt"]), (Audio(path),), tuple(LETTERS), False), parts=_parts(row), image=track,
+                truth=LETTERS[_listed(row["answer_orders"]).index(0)],
+                row={key: row[key] for key in KEPT if key in row} | {"id": name},
+            )
+        )  # fmt: skip
+    return found
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path:
+    """Rows as the authors' evaluation reads them."""
+    return told(out, answered, "model_output")
+
+
+def _prepared(file: Path) -> list[Row]:
+    """The rows of a file that the authors' script wrote; of another, none."""
+    rows = table(file)
+    if not {"prompt", "answer_orders"} <= rows[0].keys():
+        return []
+    for number, row in enumerate(rows, 1):
+        have(row, ("id", "prompt"), file, number)
+        if 0 not in _listed(pick(row, ["answer_orders"], file, number)):
+            raise BadData(f"{file}, row {number}: answer_orders has no 0, which marks the true option")
+        pick(row, ["answers"], file, number)
+    return rows
+
+
+def _shuffled(file: Path) -> list[Row]:
+    """The rows of the authors' table with options in an order that depends on their number alone."""
+    found = []
+    for number, row in enumerate(table(file), 1):
+        have(row, ("question", "correct_answer", *DISTRACTORS, "dataset", "dataset_identifier"), file, number)
+        order = random.Random(number).sample(range(4), 4)
+        answers = [text(row[("correct_answer", *DISTRACTORS)[place]]) for place in order]
+        shown = "".join(f"({letter}) {answer} " for letter, answer in zip(LETTERS, answers, strict=True))
+        prompt = f"Question: {row['question']}\n Options: {shown}\n {PREFIX} "
+        kinds = {key: _listed(row.get(f"music_{key}") or "[]") for key in ("reasoning", "knowledge")}
+        name = text(row["dataset_identifier"]).removesuffix(".json")
+        name = name if row["dataset"] == "sdd" else name.rpartition("_")[0]
+        found.append(
+            {"id": name, "prompt": prompt, "answers": answers, "answer_orders": order, "dataset": row["dataset"]}
+            | {"genre": text(row.get("genre"))}
+            | kinds
+        )
+    return found
+
+
+def _track(file: str) -> str:
+    """A piece's id in the name of its file.
+
+    >>> _track("415600.2min.mp3"), _track("[-0Gj8-vB1q4]-[30-40].wav")
+    ('415600', '-0Gj8-vB1q4')
+    """
+    return file[1:].split("]")[0] if file.startswith("[") else file.split(".")[0]
 
 
 def chosen(said: str, options: list[str]) -> int | None:

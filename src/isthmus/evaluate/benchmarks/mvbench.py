@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from isthmus.errors import BadData
+from isthmus.errors import BadData, BadMedia
+from isthmus.evaluate.benchmarks._asked import amount, have
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, macro, slug, table, text
 from isthmus.evaluate.files import SHEETS, TABLES, Row, document, folder, matched, pick
+from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Scored
+from isthmus.types import Image, Video
+
+if TYPE_CHECKING:
+    from isthmus.media.forms import Clip
 
 ABOUT = "twenty tasks of temporal understanding; the average over tasks is what is reported"
 SOURCE = "Li et al., 2023, arXiv:2311.17005; mvbench.ipynb of github.com/OpenGVLab/Ask-Anything"
@@ -28,6 +35,28 @@ REFERENCES = {
     ),
 }
 INSIDE = True
+DATA = {
+    "json/*.json": "action_sequence.json and so on, a file for each task; those that are there are asked",
+    "video": "the folder of videos: star, clevrer and so on, as their archives unpack; for tvqa folders of frames",
+}
+GET = "huggingface.co/datasets/OpenGVLab/MVBench, with video/*.zip unpacked there (NTU's videos come from NTU)"
+HEADLINE = "average"
+SYSTEM = (
+    "Carefully watch the video and pay attention to the cause and sequence of events, the detail and movement of "
+    "objects, and the action and pose of persons. Based on your observations, select the best option that accurately "
+    "addresses the question."
+)
+ENDING = "Only give the best option."  # the authors moreover begin the answer for the model: "Best option:("
+SOURCES = {  # where each task's videos lie below the folder of videos
+    "action_sequence": "star", "action_prediction": "star", "action_antonym": "ssv2_video",
+    "fine_grained_action": "Moments_in_Time_Raw", "unexpected_action": "FunQA_test", "object_existence": "clevrer",
+    "object_interaction": "star", "object_shuffle": "perception", "moving_direction": "clevrer",
+    "action_localization": "sta", "scene_transition": "scene_qa", "action_count": "perception",
+    "moving_count": "clevrer", "moving_attribute": "clevrer", "state_change": "perception",
+    "fine_grained_pose": "nturgbd", "character_order": "perception", "egocentric_navigation": "vlnqa",
+    "episodic_reasoning": "tvqa", "counterfactual_inference": "clevrer",
+}  # fmt: skip
+RATE = 3  # frames a second of the folders of frames
 TRUTH = ("gt", "answer", "truth", "target")
 
 
@@ -46,12 +75,84 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         if right is None:
             found.unscored[name] = "no option can be read" if said.strip() else "no prediction"
             continue
+        found.marks[name] = float(right)
         marks.append(Judged(right, (slug(_task(row)),), text(row.get("video") or row.get("video_path")) or name))
     if empty:
         found.notes.append(f"{empty:,} answers begin with no word; the official rule counts them right")
     found.add({"average": macro(marks)} if marks else {})
     found.add(accuracies(marks))
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The questions of each task whose file is there, as the authors ask them, of the seconds that they name."""
+    files = sorted(file for file in folder.rglob("*.json") if file.stem in SOURCES)
+    if not files:
+        raise BadData(f"{folder}: no action_sequence.json or another task's file in this folder")
+    clips: dict[str, dict[str, list[Path]]] = {}
+    found = []
+    for file in files:
+        source = SOURCES[file.stem]
+        if source not in clips:
+            clips[source] = _clips(folder / "video", source)
+        for number, row in enumerate(table(file)):
+            have(row, ("video", "question", "answer"), file, number + 1, ["candidates"])
+            name = f"{file.stem}_{number}"
+            start, end = (None if row.get(key) is None else amount(row, key, name) for key in ("start", "end"))
+            path = _clip(text(row["video"]), clips[source], folder / "video" / source, name)
+            options, told = tuple(map(str, row["candidates"])), str(row["answer"])
+            row = {"id": name, "task_type": file.stem} | {key: row[key] for key in ("video", "question", "candidates")}
+            found.append(
+                Question(
+                    *(name, f"{SYSTEM}\nQuestion: {row['question']}\nOptions:"),
+                    (Video(Frames(path) if path.is_dir() else path, start=start, end=end),),
+                    options=options, after=ENDING, truth=_letter(told, options, name), parts=(file.stem,),
+                    image=text(row["video"]), row=row | {"answer": told}, form="({}) {}",
+                )
+            )  # fmt: skip
+    return found
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A clip that is a folder of pictures in order, `RATE` a second."""
+
+    folder: Path
+
+    def __call__(self) -> Clip:
+        """The clip. Raises `BadMedia` for an empty folder, and pictures of several sizes."""
+        import numpy as np
+
+        from isthmus.media import load
+        from isthmus.media.forms import Clip
+
+        frames = [np.asarray(load(Image(path))) for path in sorted(self.folder.glob("*.jpg"))]
+        if len({frame.shape for frame in frames}) != 1:
+            raise BadMedia(f"{self.folder}: {len(frames)} pictures *.jpg, not some of one size")
+        return Clip(np.stack(frames), np.arange(len(frames)) / RATE)
+
+
+def _clips(videos: Path, source: str) -> dict[str, list[Path]]:
+    """The videos of a source by name, and its folders of frames, however its archive was unpacked."""
+    found: dict[str, list[Path]] = {}
+    for place in (videos / source, videos / "data0613"):
+        for path in sorted(place.rglob("*")):
+            found.setdefault(path.name, []).append(path)
+    return found
+
+
+def _clip(video: str, clips: Mapping[str, list[Path]], place: Path, name: str) -> Path:
+    """The file of a video, or the folder of its frames."""
+    for path in clips.get(Path(video).name, ()):
+        if path.as_posix().endswith(f"/{video.strip('/')}") and (path.is_file() or any(path.glob("*.jpg"))):
+            return path
+    raise BadData(f"question {name}: no video {video} below {place}; take the task's JSON away to ask the others")
+
+
+def _letter(answer: str, options: Sequence[str], name: str) -> str:
+    if answer not in options:
+        raise BadData(f"question {name}: the answer {answer!r} is none of the candidates")
+    return ascii_uppercase[options.index(answer)]
 
 
 def said_right(said: str, truth: str) -> bool:
@@ -100,7 +201,10 @@ def _pairs(path: Path, references: Path | None, found: Scored) -> list[tuple[str
     if references is None:
         for number, row in enumerate(rows, 1):
             pick(row, TRUTH, path, number)
-        return [(str(i), row, text(pick(row, keys, path, i))) for i, row in enumerate(rows, 1)]
+        names = [text(next((row[key] for key in IDS if key in row), i)) for i, row in enumerate(rows, 1)]
+        names = names if len(set(names)) == len(names) else [str(i) for i in range(1, len(rows) + 1)]
+        told = (text(pick(row, keys, path, i)) for i, row in enumerate(rows, 1))
+        return list(zip(names, rows, told, strict=True))
     answers: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
         name = text(pick(row, IDS, path, number))

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks._asked import amount, have, somewhere
 from isthmus.evaluate.benchmarks._rows import text
 from isthmus.evaluate.benchmarks._tasks import tasks
-from isthmus.evaluate.files import Row
+from isthmus.evaluate.files import Row, rows
 from isthmus.evaluate.metrics.boxes import corners, iou
+from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Figure, Scored, mean, proportion
 
 ABOUT = "which box does an expression refer to? Right from an IoU of 0.5"
@@ -33,6 +35,13 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # rows of predictions may hold the truth
+DATA = {
+    "ref*_*.jsonl": "Qwen-VL's refcoco_testA.jsonl, refcoco+_val.jsonl, refcocog_test.jsonl, ...: all that are there",
+    "train2014": "the folder of COCO's pictures, where their paths in those files are not kept",
+}
+GET = "github.com/QwenLM/Qwen-VL/blob/master/eval_mm/EVALUATION.md (refcoco), and train2014.zip of cocodataset.org"
+HEADLINE = "accuracy"
+ASK = "Please provide the bounding box coordinate of the region this sentence describes: {}."  # LLaVA-1.5's
 TRUTHS = ("gt_bbox", "gt_box", "gt", "target_bbox", "target", "truth", "bbox")
 SAID = (
     "answer",
@@ -81,6 +90,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         own = _pixels(numbers, grid, (width, height), truth, task.id)
         image = text(row.get("image") or row.get("image_id") or row.get("file_name")) or task.id
         some.append(Read(float(iou(own, truth)[0, 0]), image, _split(row)))
+        found.marks[task.id] = float(some[-1].overlap >= RIGHT)
     if unread and mode == "official":
         found.notes.append(f"{unread:,} answers hold no box; the official rule takes an empty one, which is wrong")
     found.add(_figures(some))
@@ -171,3 +181,32 @@ def _split(row: Row) -> str:
     own = text(row.get("split"))
     named = str(row.get("_file", ""))
     return own or next((split for split in SPLITS if re.search(rf"(?<![A-Za-z]){split}(?![A-Za-z])", named)), "")
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """Each expression as LLaVA-1.5 was taught it; a box is asked for as fractions, [x1, y1, x2, y2]."""
+    files = sorted(folder.glob("ref*_*.jsonl"))
+    if not files:
+        raise BadData(f"{folder}: no file {next(iter(DATA))} in this folder")
+    found = []
+    for file in files:
+        for number, row in enumerate(rows(file), 1):
+            have(row, ("image", "sent"), file, number, ("bbox",))
+            name, image = f"{file.stem}/{number}", text(row["image"])
+            box, size = (
+                _truth(name, {"bbox": row["bbox"]}),
+                tuple(amount(row, key, f"{file}, row {number}") for key in ("height", "width")),
+            )
+            if not all(side > 0 for side in size):
+                raise BadData(f"{file}, row {number}: a picture of {size[1]:g} x {size[0]:g} pixels")
+            media = somewhere(folder, [image, f"train2014/{Path(image).name}"], f"{file.name}, row {number}")
+            parts = [value / side for value, side in zip(box, (size[1], size[0]) * 2, strict=True)]
+            kept = {"question_id": name, "image": image, "sent": row["sent"], "gt_bbox": box, "hw": list(size)}
+            found.append(
+                Question(
+                    *(name, ASK.format(text(row["sent"]).removesuffix(".")), (media,)), parts=(file.stem,), image=image,
+                    truth=f"[{', '.join(f'{value:.3f}' for value in parts)}]", row=kept | {"split": file.stem},
+                    longest=48,
+                )
+            )  # fmt: skip
+    return found

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import IDS, IMAGES, by, first, pairs, records, slug, text
+from isthmus.evaluate.benchmarks._asked import have, somewhere
 from isthmus.evaluate.benchmarks._parts import Value, add
 from isthmus.evaluate.benchmarks.dynamic_superb import plain
 from isthmus.evaluate.files import Row
+from isthmus.evaluate.questions import SHORT, Question
 from isthmus.evaluate.scored import Scored, of_sums
 
 ABOUT = "questions about aerial and satellite pictures: presence, comparison, count, area, rural or urban"
@@ -27,6 +30,14 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # rows of predictions may hold the truth
+DATA = {
+    "*_split_test_questions.json": "LR_split_test_questions.json, or those of the high-resolution set",
+    "*_split_test_answers.json": "LR_split_test_answers.json beside it",
+    "Images_LR": "the folder of pictures, 0.tif and so on (of the other set Images or Data)",
+}
+GET = "rsvqa.sylvainlobry.com, each set's archive at zenodo.org (6344334 for low resolution, 6344367 for high)"
+HEADLINE = "accuracy"
+FOLDERS = ("Images_LR", "Images_HR", "Images", "Data", "images", ".")
 TYPES = ("type", "question_type", "category")
 ORDER = ("presence", "comp", "count", "area", "rural_urban")
 CLASSES = ((0, "0"), (10, "between 0 and 10"), (100, "between 10 and 100"), (1000, "between 100 and 1000"))
@@ -47,7 +58,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         if mode != "official" and truth in ("yes", "no") and said:
             said = said.replace(",", " ").split()[0]
         image = text(first(one.truth | one.own, IMAGES) or one.id)
-        values.append(Value(float(said == truth or classed(said) == truth), image, (kind,)))
+        values.append(Value(float(said == truth or classed(said) == truth), image, (kind,), one.id))
     add(found, "accuracy", values, ORDER)
     kinds = sorted({one.parts[0] for one in values})
     if len(kinds) > 1:
@@ -62,6 +73,23 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         average = of_sums(lambda s: (s[..., :width] / s[..., width:]).mean(-1), sums, [one.cluster for one in values])
         rest = found.metrics
         found.metrics = {"accuracy": rest.pop("accuracy"), "average_accuracy": average} | rest
+    return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The test questions, with the ending that GeoChat and LLaVA-1.5 ask for short answers with."""
+    found = []
+    for number, row in enumerate(_questions(folder), 1):
+        have(row, ("id", "img_id", "type", "question"), folder, number)
+        name, image, truth = text(row["id"]), text(row["img_id"]), text(row["answer"])
+        tried = [f"{place}/{image}.{ending}" for place in FOLDERS for ending in ("tif", "png", "jpg")]
+        kept = {"question_id": name, "image_id": image, "type": row["type"], "question": row["question"]}
+        found.append(
+            Question(
+                *(name, text(row["question"]), (somewhere(folder, tried, f"question {name}"),)), after=SHORT,
+                truth=truth, parts=(slug(row["type"]),), image=image, row=kept | {"ground_truth": truth},
+            )
+        )  # fmt: skip
     return found
 
 

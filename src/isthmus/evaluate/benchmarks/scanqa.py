@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isthmus.errors import BadData, PartUnavailable
-from isthmus.evaluate.answers import SAID, Pair, column, pairs, records, text
+from isthmus.evaluate.answers import SAID, Pair, column, listed, pairs, records, text
+from isthmus.evaluate.benchmarks._asked import Answered, frequent, have, upload
+from isthmus.evaluate.benchmarks._asked_media import there
 from isthmus.evaluate.benchmarks._parts import Value, add
 from isthmus.evaluate.benchmarks.dynamic_superb import plain
 from isthmus.evaluate.metrics import bleu, cider, meteor, ptb, rouge
 from isthmus.evaluate.metrics.wordnet import lemma
+from isthmus.evaluate.questions import SHORT, Question, one
 from isthmus.evaluate.scored import Scored, mean, of_sums, proportion
+from isthmus.types import Points
 
 ABOUT = "questions about scanned rooms: exact match of the first and of ten answers, and the measures of captions"
 SOURCE = "Azuma et al., 2022, arXiv:2112.10482; scripts/score.py of github.com/ATR-DBI/ScanQA"
@@ -26,6 +30,12 @@ REFERENCES = {
         ' "answers": ["brown"]}'
     ),
 }
+DATA = {
+    "ScanQA_v1.0_val.json": "the questions with their answers (or those of a test set, whose answers are not public)",
+    "scans": "the folder of ScanNet's rooms: scene0011_00/scene0011_00_vh_clean_2.ply",
+}
+GET = "github.com/ATR-DBI/ScanQA (ScanQA_v1.0_val.json), and scans of scan-net.org"
+HEADLINE = "em_1"
 TOP = ("answer_top10", "pred_answers_at10")
 KINDS = {  # what stands in a question, in the order in which it is looked for
     "Where": "place",
@@ -53,7 +63,8 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     if not some:
         raise BadData(f"{predictions}: no answer in it is to a question of {references}")
     values = [
-        Value(float(hit(one, 1, mode)), _scene(one), (kind(text(one.truth.get("question", ""))),)) for one in some
+        Value(float(hit(own, 1, mode)), _scene(own), (kind(text(own.truth.get("question", ""))),), own.id)
+        for own in some
     ]
     add(found, "em_1", values, dict.fromkeys(KINDS.values()))
     if any(one.key in TOP for one in some):
@@ -61,6 +72,47 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     _add_f(found, some)
     _add_captions(found, some)
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """Each question to its scanned room, with LLaVA-1.5's ending for short answers."""
+    file = _asked(folder)
+    found = []
+    for number, row in enumerate(records(file), 1):
+        have(row, ("question_id", "scene_id", "question"), file, number)
+        name, scene = text(row["question_id"]), text(row["scene_id"])
+        scan = f"{scene}/{scene}_vh_clean_2.ply"
+        cloud = there(folder, [f"scans/{scan}", f"scans_test/{scan}", scan], f"question {name}", "scan")
+        found.append(
+            Question(
+                *(name, text(row["question"]), (Points(cloud),)), after=SHORT, image=scene, longest=32,
+                truth=frequent(listed(row.get("answers", []))),
+                parts=(kind(text(row["question"])),),
+                row={key: row[key] for key in ("question_id", "scene_id", "question")},
+            )
+        )  # fmt: skip
+    return found
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path | None:
+    """The rows, and `pred.json` as the authors' server takes it; None where the answers are not public."""
+    return upload(
+        out, answered, "pred.json", _prediction, public=any("answers" in row for row in records(_asked(folder)))
+    )
+
+
+def truths(folder: Path) -> Path:
+    """The file of questions, which has the answers."""
+    return _asked(folder)
+
+
+def _asked(folder: Path) -> Path:
+    return one(folder, "ScanQA_v1.0_val.json", "*/ScanQA_v1.0_val.json", "ScanQA_*.json", "*/ScanQA_*.json")
+
+
+def _prediction(own: Question, said: str) -> dict[str, object]:
+    scene, name = own.row["scene_id"], own.row["question_id"]
+    return {"scene_id": scene, "question_id": name, "answer_top10": [said], "bbox": []}
 
 
 def kind(question: str) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks._asked import have, hubs, shown, somewhere
 from isthmus.evaluate.benchmarks._choices import noted, options
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, asked, table, text
-from isthmus.evaluate.benchmarks.mmbench import judged, parts
+from isthmus.evaluate.benchmarks.mmbench import judged, marked, parts
 from isthmus.evaluate.files import SHEETS, TABLES, Row, document, matched, pick, rows
+from isthmus.evaluate.questions import LETTER, Question
 from isthmus.evaluate.scored import Scored
 
 ABOUT = "science questions of school, with and without pictures; `img` is what LLaVA and others report"
@@ -38,6 +40,15 @@ REFERENCES = {
     ),
 }
 INSIDE = True
+DATA = {
+    "problems.json": "the questions",
+    "pid_splits.json": "which of them are the test set",
+    "images": "the folder of pictures, test/4/image.png in it",
+    "ScienceQA-FULL/*.parquet": "or, in place of all, rows with question, choices, answer, hint and image",
+}
+GET = "github.com/lupantech/ScienceQA (data/scienceqa; the pictures by tools/download.sh)"
+HUB = "lmms-lab/ScienceQA"
+HEADLINE = "accuracy"
 LETTERS = "ABCDE"
 SUBJECTS = {"natural science": "nat", "social science": "soc", "language science": "lan"}
 
@@ -63,6 +74,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
             found.unscored[name] = "no option can be read"
             continue
         unread += choice in (None, -1) and name in answers
+        found.marks[name] = float(choice == problems[name]["answer"])
         marks.append(Judged(choice == problems[name]["answer"], _parts(problems[name]), name))
     if mode == "official" and found.unscored:
         found.notes.append(f"{len(found.unscored):,} questions have no prediction; the official rule counts them wrong")
@@ -72,6 +84,66 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     order = ("accuracy", "img", "nat", "soc", "lan", "txt", "no", "g1-6", "g7-12")
     found.metrics = dict(sorted(found.metrics.items(), key=lambda item: order.index(item[0].split("/")[0])))
     return found
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The test set as LLaVA-1.5 asks it: the hint as context, the question, the options, and a letter is asked for."""
+    found = []
+    for row in _held(folder):
+        image = () if row["_image"] is None else (row["_image"],)
+        kept = {key: cell for key, cell in row.items() if not key.startswith("_")}
+        choices = tuple(text(choice) for choice in row["choices"])
+        asked_ = (f"Context: {row['hint']}\n" if row.get("hint") else "") + text(row["question"])
+        truth = (LETTERS[row["answer"]], _parts(kept))
+        found.append(
+            Question(
+                *(row["question_id"], asked_, image, choices, True, LETTER, *truth),
+                image=row.get("image", ""), row=kept,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _held(folder: Path) -> list[Row]:
+    """The problems of the test set, each with its picture, or None, under `_image`."""
+    file = folder / "problems.json"
+    if not file.is_file():
+        held = hubs(folder, "test", under="FULL")
+        return [_kept(row, folder, str(i), row.get("image")) for i, row in enumerate(held, 1)]
+    every, splits = document(file), folder / "pid_splits.json"
+    if not isinstance(every, dict) or not all(isinstance(row, dict) for row in every.values()):
+        raise BadData(f"{file}: expected problems by id")
+    if splits.is_file():
+        told = document(splits)
+        if not isinstance(told, dict) or not isinstance(told.get("test"), list):
+            raise BadData(f"{splits}: expected {{'test': [ids]}}")
+        named = [str(pid) for pid in told["test"]]
+    else:
+        named = [pid for pid, row in every.items() if row.get("split") == "test"]
+    if missing := [pid for pid in named if pid not in every]:
+        raise BadData(f"{splits}: the problem {missing[0]} is not in {file}")
+    found = []
+    for pid in named:
+        row = every[pid]
+        names = [f"{own}{pid}/{row.get('image')}" for own in ("images/test/", "images/", "test/")]
+        found.append(_kept(row, folder, pid, names if row.get("image") else None))
+    return found
+
+
+def _kept(row: Mapping[str, Any], folder: Path, name: str, image: Any) -> Row:
+    """What is kept of a problem; its `image` is its own, as others' are called image.png too."""
+    have(
+        dict(row), ("question", "answer"), folder / "problems.json", int(name) if name.isdecimal() else 0, ("choices",)
+    )
+    keys = ("question", "choices", "answer", "hint", "subject", "grade")
+    kept = {"question_id": name} | {key: row[key] for key in keys if row.get(key) is not None}
+    if not (isinstance(row["answer"], int) and 0 <= row["answer"] < min(len(row["choices"]), len(LETTERS))):
+        raise BadData(f"{folder}: question {name}: the answer {row['answer']!r} is not the number of an option")
+    if image is None:
+        return kept | {"_image": None}
+    where = f"question {name}"
+    media = somewhere(folder, image, where) if isinstance(image, list) else shown(image, folder, where)
+    return kept | {"image": f"{name}/image.png", "_image": media}
 
 
 def _inside(path: Path, mode: str, found: Scored) -> Scored:
@@ -88,7 +160,7 @@ def _inside(path: Path, mode: str, found: Scored) -> Scored:
             continue
         unread += choice is None
         true = int(one.truth) if one.truth.isdecimal() else LETTERS.find(one.truth.upper())
-        marks.append(Judged(choice == true, _parts(one.row), one.image))
+        marks.append(Judged(marked({one.id: choice == true}, found)[one.id], _parts(one.row), one.image))
     noted(unread, found)
     found.add(accuracies(marks))
     return found

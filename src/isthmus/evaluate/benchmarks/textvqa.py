@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import IDS, IMAGES, SAID, Pair, by, column, first, pairs, records, text
+from isthmus.evaluate.benchmarks._asked import Answered, have, objects, somewhere, upload
 from isthmus.evaluate.benchmarks._parts import add
-from isthmus.evaluate.benchmarks.vqav2 import accuracies, with_people
-from isthmus.evaluate.files import Row
+from isthmus.evaluate.benchmarks.vqav2 import Held, accuracies, asked, hub, with_people
+from isthmus.evaluate.files import Row, rows
 from isthmus.evaluate.metrics import vqa
+from isthmus.evaluate.questions import SHORT, Question
 from isthmus.evaluate.scored import Scored
 
 ABOUT = "questions about texts in photographs, scored by how many of ten people gave the answer"
@@ -32,6 +35,16 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # rows of predictions may hold the truth
+DATA = {
+    "TextVQA_0.5.1_*.json": "TextVQA_0.5.1_val.json, or, for the server, TextVQA_0.5.1_test.json",
+    "train_images": "the folder of pictures, or test_images",
+    "llava_textvqa_val_v051_ocr.jsonl": "LLaVA's prompts with the texts that an OCR read; without, there are none",
+    "data/*.parquet": "or, in place of all, rows with question, answers and image",
+}
+GET = "textvqa.org/dataset, and eval.zip of github.com/haotian-liu/LLaVA for its prompts"
+HUB = "lmms-lab/textvqa"
+HEADLINE = "accuracy"
+OCR = "llava_textvqa_val_v051_ocr.jsonl"
 INLINE = re.compile(r"Question: (.*?) Short answer:", re.DOTALL)  # where the prompt begins with the OCR tokens
 
 
@@ -88,3 +101,46 @@ def _question(image: str, prompt: str, known: Mapping[tuple[str, str], Row]) -> 
     inline = INLINE.search(prompt)
     lines = [*([inline[1]] if inline else []), *prompt.split("\n"), *(line.strip() for line in prompt.split("\n"))]
     return next(((image, line.lower()) for line in lines if (image, line.lower()) in known), None)
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The questions as LLaVA-1.5 asks them: with the texts that an OCR read, where its file of prompts is there."""
+    files = sorted(folder.glob("TextVQA_0.5.1_*.json"), key=lambda file: ("val" not in file.name, file))
+    held = _held(folder, files[0]) if files else hub(folder, "validation", "test")
+    told = _prompts(folder / OCR) if (folder / OCR).is_file() else {}
+    found = []
+    for one in held:
+        own = asked(one, ())
+        prompt = told.get((own.image, own.prompt.lower()), f"{own.prompt}\n{SHORT}")
+        found.append(replace(own, prompt=prompt, after=""))
+    return found
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path | None:
+    """The rows, and `answers_upload.json` for the server; None where people's answers are not public."""
+    public = all("answers" in own.row for own, _ in answered)
+    return upload(out, answered, "answers_upload.json", _result, public)
+
+
+def _result(question: Question, answer: str) -> Row:
+    return {"question_id": question.row["question_id"], "answer": answer}
+
+
+def _held(folder: Path, file: Path) -> list[Held]:
+    """The questions of an official file with their pictures."""
+    found = []
+    for number, row in enumerate(objects(file, "data"), 1):
+        have(row, ("question_id", "image_id", "question"), file, number)
+        names = [f"{own}/{row['image_id']}.jpg" for own in ("train_images", "test_images", "train_val_images")]
+        names = names if "test" not in file.name else [names[1]]
+        found.append(Held(row, somewhere(folder, names, f"question {row['question_id']}")))
+    return found
+
+
+def _prompts(file: Path) -> dict[tuple[str, str], str]:
+    """LLaVA's prompts by picture and question, which is their first line."""
+    found = {}
+    for number, row in enumerate(rows(file), 1):
+        have(row, ("question_id", "text"), file, number)
+        found[text(row["question_id"]), text(row["text"]).split("\n")[0].lower()] = text(row["text"])
+    return found

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from isthmus.errors import BadData
-from isthmus.evaluate.answers import IDS, IMAGES, SAID, Pair, by, pairs, records
+from isthmus.evaluate.answers import IDS, IMAGES, SAID, Pair, by, pairs, records, text
+from isthmus.evaluate.benchmarks._asked import Answered, have, objects, somewhere, upload
 from isthmus.evaluate.benchmarks._parts import add
-from isthmus.evaluate.benchmarks.vqav2 import accuracies, with_people
+from isthmus.evaluate.benchmarks.vqav2 import Held, accuracies, asked, hub, with_people
+from isthmus.evaluate.files import Row
 from isthmus.evaluate.metrics import vqa
+from isthmus.evaluate.questions import SHORT, Question
 from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over
 from isthmus.evaluate.scoring import DRAWS
 
@@ -32,6 +36,15 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # rows of predictions may hold what people answered
+DATA = {
+    "val.json": "the questions with people's answers, or, for the server, test.json; or both in Annotations/",
+    "val": "the folder of pictures, or test",
+    "data/*.parquet": "or, in place of both, rows with question_id, question, answers, category and image",
+}
+GET = "vizwiz.org/tasks-and-datasets/vqa (Annotations.zip, val.zip or test.zip)"
+HUB = "lmms-lab/VizWiz-VQA"
+HEADLINE = "accuracy"
+ENDING = f"When the provided information is insufficient, respond with 'Unanswerable'.\n{SHORT}"  # LLaVA-1.5's
 JOINS = (by(IMAGES), by(IDS), by((*IMAGES, *IDS)))
 
 
@@ -89,3 +102,41 @@ def _precision(truth_K: Floats, said_K: Floats) -> float:
     if not hits[-1]:
         return float("nan")
     return float(np.sum(np.diff(np.r_[0, hits]) / hits[-1] * hits / (last + 1)))
+
+
+def questions(folder: Path) -> Sequence[Question]:
+    """The questions of the validation set, or else of the one for the server, as LLaVA-1.5 asks them."""
+    files = [folder / own / f"{split}.json" for split in ("val", "test") for own in ("", "Annotations")]
+    file = next((file for file in files if file.is_file()), None)
+    held = _held(folder, file) if file else _of_hub(folder)
+    found = []
+    for one in held:
+        own = asked(one, ("answer_type",), ENDING)
+        name = own.row.pop("question_id")
+        found.append(replace(own, image=text(name), row={"image": name} | own.row))
+    return found
+
+
+def write(folder: Path, out: Path, answered: Answered) -> Path | None:
+    """The rows, and `answers_upload.json`, the official results; None where people's answers are not public."""
+    public = all("answers" in own.row for own, _ in answered)
+    return upload(out, answered, "answers_upload.json", _result, public)
+
+
+def _result(question: Question, answer: str) -> Row:
+    return {"image": question.row["image"], "answer": answer}
+
+
+def _of_hub(folder: Path) -> list[Held]:
+    held = hub(folder, "val", "test")
+    return [replace(one, row=one.row | {"answer_type": one.row.get("category")}) for one in held]
+
+
+def _held(folder: Path, file: Path) -> list[Held]:
+    """The questions of an official file, whose ids are their pictures' names."""
+    found = []
+    for number, row in enumerate(objects(file, "questions"), 1):
+        have(row, ("image", "question"), file, number)
+        names = [f"{own}/{row['image']}" for own in (file.stem, f"images/{file.stem}", "images")]
+        found.append(Held({"question_id": row["image"]} | row, somewhere(folder, names, f"question {row['image']}")))
+    return found

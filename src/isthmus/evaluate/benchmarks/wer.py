@@ -39,6 +39,7 @@ def rates(predictions: Path, references: Path | None, mode: str, name: str, char
     found = Scored()
     some = pairs(predictions, references, found)
     counts = [_least(one, mode, characters) for one in some]
+    found.marks = {one.id: _accuracy(own) for one, own in zip(some, counts, strict=True)}
     if empty := sum(not one.units for one in counts):
         found.notes.append(f"{empty:,} references are empty; what was said there counts as inserted")
     found.notes.append(
@@ -56,6 +57,11 @@ def _figures(counts: Sequence[Errors], name: str, sentences: str) -> dict[str, F
         for key, which in ({name: [0, 1, 2]} | kinds).items()
     }
     return figures | {sentences: proportion(bool(one.substitutions + one.deletions + one.insertions) for one in counts)}
+
+
+def _accuracy(own: Errors) -> float:
+    """The share of units that are right, 0 where more are wrong than the reference has."""
+    return max(0.0, 1 - (own.substitutions + own.deletions + own.insertions) / max(own.units, 1))
 
 
 def _least(pair: Pair, mode: str, characters: bool) -> Errors:

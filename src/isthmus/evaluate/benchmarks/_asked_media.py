@@ -1,0 +1,44 @@
+"""What folders of sounds, clips and clouds have in common, and the authors' own forms of answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks._asked import Answered, Cell, put
+from isthmus.types import Audio
+
+if TYPE_CHECKING:
+    from isthmus.media.forms import Sound
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The sound in a cell of a Parquet file, which is read when it is listened to."""
+
+    cell: Cell
+
+    def __call__(self) -> Sound:
+        """The sound. Raises `BadMedia` for a cell that holds none."""
+        from isthmus.media import load
+
+        return load(Audio(self.cell.data()))
+
+
+def there(folder: Path, names: Iterable[str], where: str, what: str) -> Path:
+    """The first of the files that is there. Raises `BadData` naming `where`, what is missing and the first path."""
+    tried = [folder / name for name in names]
+    for path in tried:
+        if path.is_file():
+            return path
+    raise BadData(f"{where}: no {what} {tried[0]}")
+
+
+def told(out: Path, answered: Answered, key: str) -> Path:
+    """The rows that questions keep, with what was said under the authors' own key, as `predictions.jsonl`."""
+    rows = (json.dumps(own.row | {key: text}, ensure_ascii=False) + "\n" for own, text in answered)
+    return put(out / "predictions.jsonl", "".join(rows))
