@@ -29,9 +29,9 @@ REFERENCES = {
 }
 INSIDE = True  # rows of predictions may hold the truth
 DATA = {
-    "coco_pope_*.json": "coco_pope_random.json, coco_pope_popular.json and coco_pope_adversarial.json, or some of them",
+    "coco_pope_*.json": "coco_pope_random.json, coco_pope_popular.json, coco_pope_adversarial.json, or some",
     "val2014": "the folder of COCO's pictures",
-    "data/*.parquet": "or, in place of both, rows that hold the pictures (question_id, question, answer, category, image)",
+    "data/*.parquet": "or, in place of both, rows with pictures (question_id, question, answer, category, image)",
 }
 GET = "github.com/RUCAIBox/POPE (output/coco) and val2014.zip of cocodataset.org"
 HUB = "lmms-lab/POPE"
