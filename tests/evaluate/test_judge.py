@@ -236,6 +236,23 @@ def test_mm_vet_and_llava_bench_are_scored_from_what_is_written(tmp_path: Path) 
     assert score("llava-bench", reviews).metrics["relative_score"].value == pytest.approx(100 * 5.5 / 7.5, abs=0.1)
 
 
+def test_mmbench_video_is_scored_from_what_is_written_and_a_prediction_goes_before_an_answer(tmp_path: Path) -> None:
+    row = {
+        "index": 1,
+        "video": "a",
+        "question": "What?",
+        "answer": "a dog",
+        "prediction": "cat",
+        "dimensions": "['OCR']",
+    }
+    path = write(tmp_path / "p.jsonl", [row, row | {"index": 2, "video": "b"}])
+    (first, _) = judge.samples(path)
+    assert (first.answer, first.reference) == ("cat", "a dog")
+    with served(lambda prompt: "VERDICT: 1") as server:
+        judging.judge("mmbench-video", f"{server.url}#tiny", path, console=QUIET)
+    assert score("mmbench-video", tmp_path / "p.mmbench-video.verdicts.scores.jsonl").metrics["score"].value == 1
+
+
 def test_the_command(answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     with served(lambda prompt: "VERDICT: CORRECT") as server:

@@ -76,7 +76,7 @@ class Asker:
         for own in questions:
             if other := {medium.kind for medium in own.media} - {*self.model.takes}:
                 takes = ", ".join(self.model.takes) or "no media"
-                said[own.id] = Said(None, f"the model takes {takes}, not {', '.join(sorted(other))}")
+                said[own.id] = Said(None, f"the model takes {takes}, not {', '.join(sorted(other))}", left=True)
         asked = [own for own in questions if own.id not in said]
         answers = (self.model.chosen if self.how.way == "likelihood" else self.model.answers)(asked)
         said |= {own.id: answer for own, answer in zip(asked, answers, strict=True)}
@@ -197,10 +197,13 @@ def scored(
         put(path, "".join(rows))
     truths = getattr(module, "truths", None)
     if path is None or getattr(module, "JUDGE", None):
-        why = f"not judged yet: isthmus judge {module.JUDGE} --answers {path}" if path else "the truths are not public"
+        answers = out / ("samples.jsonl" if write else "predictions.jsonl")
+        judge = f"not judged yet: isthmus judge {getattr(module, 'JUDGE', '')} --answers {answers}"
+        why = judge if path else "the truths are not public"
         return Scored(unscored=dict.fromkeys((own.id for own in questions), why) | failed)
     found = score(name, path, truths(folder) if truths else None, mode)
-    found.unscored |= failed
+    asked = {own.id for own in questions}  # references hold others as well, where not all were asked
+    found.unscored = {name: why for name, why in found.unscored.items() if name in asked} | failed
     return found
 
 
@@ -233,8 +236,8 @@ def _begin(out: Path, facts: Mapping[str, Any], resume: bool) -> None:
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     for key, value in json.loads(json.dumps(facts)).items():
-        if before.get(key) != value:
-            raise BadRecipe(f"{out} was begun with {key} {before.get(key)}, not {value}. Choose another --out")
+        if key in before and before[key] != value:
+            raise BadRecipe(f"{out} was begun with {key} {before[key]}, not {value}. Choose another --out")
 
 
 def _results(out: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -27,7 +27,7 @@ from isthmus.types import Message
 
 IDS = ("id", "question_id", "index")
 ASKED = ("question", "prompt", "text", "instruction")
-SAID = ("answer", "prediction", "response", "text")
+SAID = ("prediction", "response", "answer", "text")  # beside a prediction, an answer is the truth
 TRUE = ("reference", "truth", "ground_truth", "gt_answer")
 AT_ONCE = 16  # replies that are asked for before they are written down
 Line = dict[str, Any]
@@ -63,6 +63,7 @@ class Sample:
     context: str = ""
     human: float | str | None = None
     category: str = ""
+    row: Line = field(default_factory=dict, hash=False)  # as it stands in the file
 
 
 def samples(answers: Path, against: Path | None = None, references: Path | None = None) -> list[Sample]:
@@ -85,10 +86,11 @@ def samples(answers: Path, against: Path | None = None, references: Path | None 
                 str(_cell(row, ASKED) or _cell(true, ASKED) or ""),
                 str(said),
                 str(_cell(others[name], SAID) or "") if others else str(row.get("other", "")),
-                str(_cell(true, (*TRUE, "answer", "text") if references else TRUE) or ""),
+                str(_cell(true, (*TRUE, "answer", "text") if references or "prediction" in row else TRUE) or ""),
                 str(row.get("context") or true.get("context") or row.get("caption") or ""),
                 row.get("human"),
                 str(row.get("category") or true.get("category") or next(iter(row.get("parts") or []), "")),
+                row,
             )
         )
     if not found:

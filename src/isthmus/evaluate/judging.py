@@ -69,7 +69,7 @@ def judge(
                 f"{len(theirs.unscored):,} of {len(people):,} samples of the calibration were not judged"
             )
     if hasattr(own.module, "written"):
-        path = place.with_name(f"{place.stem}.scores.json" + ("l" if own.kind == "pair" else ""))
+        path = place.with_name(f"{place.stem}.scores.{own.module.ENDING}")
         put(path, own.module.written(_rows(own, some, lines)))
         found.notes.append(f"isthmus score {own.name} --predictions {path}")
     return found
@@ -94,6 +94,7 @@ def _rows(own: Rubric, some: list[judges.Sample], lines: list[judges.Line]) -> l
                 "replies": [line["reply"] for line in whole],
                 "judges": [line["judge"] for line in whole],
                 "category": sample.category,
+                "row": sample.row,
             }
         )
     return rows

@@ -146,7 +146,7 @@ def line(question: Question, said: Said) -> dict[str, Any]:
     if said.confidence is not None:
         own["confidence"] = round(said.confidence, 6)
     if said.answer is None:
-        own["failed"] = said.failed
+        own["left" if said.left else "failed"] = said.failed
     return own | ({"again": True} if said.again else {})
 
 
@@ -154,6 +154,7 @@ def said(line: Mapping[str, Any]) -> Said:
     """What a line of a shard's file tells.
 
     >>> said(line(Question("1", "?"), Said(None, "the server hung", again=True)))
-    Said(answer=None, failed='the server hung', confidence=None, again=True)
+    Said(answer=None, failed='the server hung', confidence=None, again=True, left=False)
     """
-    return Said(line["answer"], line.get("failed", ""), line.get("confidence"), line.get("again", False))
+    why = line.get("left", line.get("failed", ""))
+    return Said(line["answer"], why, line.get("confidence"), line.get("again", False), "left" in line)

@@ -10,8 +10,9 @@ which gives what was judged, from 0 to `HIGHEST`, or raises `Unread` with the re
 better, 0 where the second is and 0.5 where they are alike; a rubric with `SCORES` gives a score to each of them.
 
 What is judged stands between fences that it cannot write itself, and the judge is told that what is between them is
-material. The rubric, the rule that reads it and the judge's model are a task version: verdicts of another version are
-never put together with them.
+material. A rubric whose verdicts a benchmark scores has `written(rows) -> str`, which makes that benchmark's file, and
+its `ENDING`. The rubric, the rule that reads it and the judge's model are a task version: verdicts of another version
+are never put together with them.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ ABOUT = "LLaVA-Bench's two scores, 1 to 10, of a reference's answer and a model'
 KIND = "pair"
 SCORES = True  # each of the two has one
 HIGHEST = 10
+ENDING = "jsonl"  # of the file that is written
 LONGEST = 600
 SYSTEM = "You rate two assistants' answers to a question about a picture: helpful, relevant, accurate, detailed."
 PROMPT = """

@@ -14,6 +14,7 @@ from isthmus.evaluate.judges import Unread, number, verdict
 ABOUT = "MM-Vet's grades, 0.0 to 1.0 against the ground truth; writes what isthmus score mm-vet reads"
 KIND = "reference"
 HIGHEST = 1
+ENDING = "json"  # of the file that is written
 LONGEST = 200
 SYSTEM = "You grade answers to questions about pictures against the truth, strictly and by their content."
 PROMPT = """

@@ -25,13 +25,15 @@ TRIVIAL = ("majority", "random")
 class Said(NamedTuple):
     """An answer; None where there is none, and why.
 
-    `confidence` is the model's own probability of it; `again` says that another try may succeed.
+    `confidence` is the model's own probability of it; `again` says that another try may succeed; `left` that it was not
+    asked at all, which is no failure.
     """
 
     answer: str | None
     failed: str = ""
     confidence: float | None = None
     again: bool = False
+    left: bool = False
 
 
 class Model(Protocol):

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from isthmus.errors import BadRecipe
 from isthmus.evaluate.models import Model, Said
 from isthmus.evaluate.questions import Question
 from isthmus.types import KINDS
@@ -17,9 +16,7 @@ class Trivial:
     """Answers from the truths alone: `majority`, the most frequent of the benchmark's; `random`, any with equal chance.
 
     A random answer to a question with options is one of these; else one of the benchmark's different truths. It
-    depends on the seed and the question's id.
-
-    Raises `BadRecipe` where there are neither options nor truths to answer from.
+    depends on the seed and the question's id. Where there are neither options nor truths, nothing is answered.
     """
 
     takes: Collection[str] = tuple(KINDS)
@@ -27,15 +24,17 @@ class Trivial:
     def __init__(self, name: str, questions: Sequence[Question], seed: int = 0) -> None:
         self.name, self.seed = name, seed
         counts = Counter(own.truth for own in questions if own.truth)
-        if not counts and (name == "majority" or not all(own.answers for own in questions)):
-            raise BadRecipe(f"{name}: this benchmark's truths are not public, so there is nothing to answer from")
         self.known = [answer for answer, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
     def answers(self, questions: Sequence[Question]) -> list[Said]:
         """The answers; media and texts are not looked at."""
-        return [Said(self._answer(own)) for own in questions]
+        nothing = Said(None, f"{self.name} has no options and no truths to answer from", left=True)
+        return [Said(self._answer(own)) if self._known(own) else nothing for own in questions]
 
     chosen = answers
+
+    def _known(self, question: Question) -> bool:
+        return bool(self.known or (question.answers and self.name == "random"))
 
     def _answer(self, question: Question) -> str:
         if self.name == "random":
