@@ -149,7 +149,51 @@ def test_csv_and_latex_are_safe_to_open(three: list[Path], tmp_path: Path) -> No
     told = board_text.latex(
         board.runs([run(tmp_path / "f", "50%_a&b", [1.0])]), board.columns(board.runs([tmp_path / "f"]))
     )
-    assert r"50\%\_a\&b & \textbf{1.0000}" in told
+    assert r"50\%\_a\&b & 1.0000" in told, "alone, it is not the best of any"
+
+
+def test_a_leaderboard_makes_no_false_claim(tmp_path: Path) -> None:
+    other = run(tmp_path / "a", "a", [1.0] * 20), run(tmp_path / "b", "b", [0.0] * 20, prompt=lambda i: f"Another {i}?")
+    (column,) = board.columns(board.runs(other))
+    pair = column.cells[1].pair
+    assert pair is not None
+    assert (pair.n, math.isnan(pair.p)) == (0, True), "the ids are the same, the questions are not"
+    held = json.loads((tmp_path / "b" / "results.json").read_text())
+    held["benchmarks"]["pope"]["mode"] = "lenient"
+    (tmp_path / "b" / "results.json").write_text(json.dumps(held))
+    both = board.columns(board.runs(other))
+    assert [(own.mode, own.cells[1].why) for own in both] == [("official", "not asked"), ("lenient", "")]
+    assert board.less_is_better("wikitext/word_perplexity,none")
+    cells = [board.Cell(0.5, 0.4, 0.6, 9)]
+    assert board_page._round([board.Column("pope", "accuracy", "", cells)]) != []
+    assert board_page._round([board.Column("librispeech", "wer", "", cells)]) == []
+
+
+def test_nothing_in_a_run_breaks_the_page(tmp_path: Path) -> None:
+    text = "@SCRIPT@ @DATA@ {{ script }} \ud800 </script>"
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    media = [{"kind": "image", "file": "../../../secret.png"}]
+    path = run(tmp_path / "a" / "eval", text, [1.0, 0.0], prompt=lambda i: text, media=lambda i: media)
+    again = run(tmp_path / "b" / "eval", text, [1.0, 0.0])
+    some = board.runs([path, again])
+    assert some[0].model != some[1].model
+    page = board_page.html(some, board.columns(some), media=True).decode()
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert "c2VjcmV0" not in data, "a file beside the run's folder is not in it"
+    assert page.count("addEventListener") == 4
+    for write in (board_text.markdown, board_text.latex):
+        write(some, board.columns(some)).encode()
+    board_text.table(some).encode()
+    for text in ("[]", '"x"', "null", '{"metrics": {}}', '{"benchmarks": {"a": null}}', '{"benchmarks": {"a": {}}}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(BadData, match="no results of a run"):
+            board.runs([tmp_path / "bad.json"])
+    lines = path / "pope" / "samples.jsonl"
+    lines.write_text('{"id": "1", "score": 1}')
+    assert len(board.runs([path])[0].samples["pope"]) == 1
+    lines.write_text('{"id": "1", "score": 1, "confidence": 2}\n')
+    with pytest.raises(BadData, match="line 1: damaged"):
+        board.runs([path])
 
 
 def test_the_command(three: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,8 @@ def graded(prompt: str) -> str:
     return f"So so.\nVERDICT: {1 + len(fenced(prompt, 'ANSWER').split()) % 10}"
 
 
-def remote(server: Any, **options: Any) -> judge.Remote:
-    return judge.Remote(f"{server.url}#tiny", sleep=lambda seconds: None, timeout=0.3, attempts=12, **options)
+def remote(server: Any, timeout: float = 30) -> judge.Remote:
+    return judge.Remote(f"{server.url}#tiny", sleep=lambda seconds: None, timeout=timeout, attempts=12)
 
 
 def test_faults_in_a_third_of_requests_change_nothing(answers: Path, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_faults_in_a_third_of_requests_change_nothing(answers: Path, tmp_path: P
     with served(graded) as clean:
         lines = judge.judged(own, remote(clean), some, tmp_path / "clean.jsonl", console=QUIET)
     with served(graded, faults=0.3) as faulty:
-        judge.judged(own, remote(faulty), some, tmp_path / "faulty.jsonl", console=QUIET)
+        judge.judged(own, remote(faulty, 0.3), some, tmp_path / "faulty.jsonl", console=QUIET)
         assert len(faulty.failed) > 5
     assert (tmp_path / "faulty.jsonl").read_bytes() == (tmp_path / "clean.jsonl").read_bytes()
     found = verdicts.summary(own, some, lines)
@@ -274,6 +274,31 @@ def test_the_command(answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "secret" not in held
     listed = CliRunner().invoke(cli.app, ["judge", "--list"])
     assert all(name in listed.output for name in names("isthmus.evaluate.judges"))
+
+
+def test_a_verdict_is_read_as_it_stands() -> None:
+    read = rubric("mm-vet").read
+    for said in ("VERDICT: .1", "VERDICT: -1", "VERDICT: 1%", "VERDICT: 0.5 or 0.6"):
+        with pytest.raises(Unread):
+            read(said)
+    assert read("<think>VERDICT: 0.1</think>\n**VERDICT: 0.5.**") == 0.5
+
+
+def test_what_was_not_answered_counts_and_nothing_is_compared_in_its_place(tmp_path: Path) -> None:
+    rows = [{"id": i, "question": "?", "answer": "a" if i < 5 else None, "truth": "b"} for i in range(10)]
+    some = judge.samples(write(tmp_path / "a.jsonl", rows))
+    assert len(some) == 10
+    assert len(judge.cases(rubric("grade"), some)) == 5
+    found = verdicts.summary(rubric("grade"), some, [])
+    assert found.metrics["coverage"].n == 10
+    assert found.reasons() == {"no answer to judge": 5}
+    other = write(tmp_path / "b.jsonl", [{"id": i, "answer": "" if i else "c"} for i in range(5)])
+    assert [case.id for case in judge.cases(rubric("pairwise"), judge.samples(tmp_path / "a.jsonl", other))] == [
+        "0",
+        "0",
+    ]
+    (tmp_path / "v.jsonl").write_bytes(b'{"key": "a", "value": 1}\n{"key": "\xe2\x82')
+    assert len(list(judge._written(tmp_path / "v.jsonl"))) == 1
 
 
 def test_files_that_cannot_be_judged(answers: Path, tmp_path: Path) -> None:

@@ -18,15 +18,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.errors import BadData
+from isthmus.evaluate.benchmarks import PACKAGE as BENCHMARKS
 from isthmus.evaluate.harness import RESULTS
 from isthmus.evaluate.judges import PACKAGE as RUBRICS
-from isthmus.registry import names
+from isthmus.registry import constants, names
 
-LOWER = {"wer", "cer", "chair_s", "chair_i", "attack_success_rate", "perplexity", "word_error_rate", "hal", "cog"}
+LOWER = {"wer", "cer", "chair_s", "chair_i", "attack_success_rate", "hal", "cog", "ece", "brier"}
+WORSE = ("perplexity", "error_rate", "bits_per_byte")  # how names of figures end of which less is better, too
 COVERAGE = 0.95  # of a benchmark's questions; a figure of fewer is marked
 CLEAR = 0.05
 DRAWS = 10_000  # of signs
 Line = dict[str, Any]
+BARE: Line = {"prompt": "", "truth": "", "answer": None, "score": None, "parts": [], "media": []}
 
 
 @dataclass(frozen=True)
@@ -86,55 +89,109 @@ def runs(paths: Sequence[Path]) -> list[Run]:
     for path in paths:
         file = path / RESULTS if path.is_dir() else path
         try:
-            held = json.loads(file.read_text(encoding="utf-8"))
+            held = json.loads(file.read_text(encoding="utf-8"), object_hook=_clean)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             make = f"isthmus eval MODEL --benchmarks scenes --out {path}"
             raise BadData(f"{path}: no run ({why}). Make one: {make}") from error
-        if "metrics" in held:
-            held = {"model": path.stem, "benchmarks": {held["benchmark"]: held}}
-        if not isinstance(held.get("benchmarks"), dict):
+        if isinstance(held, dict) and "metrics" in held and "benchmark" in held:
+            held = {"model": path.stem, "benchmarks": {str(held["benchmark"]): held}}
+        if not (
+            isinstance(held, dict)
+            and isinstance(held.get("benchmarks"), dict)
+            and all(map(_whole, held["benchmarks"].values()))
+        ):
             raise BadData(f"{file}: no results of a run, and not what isthmus score --json prints")
         samples = {name: _lines(path / name / "samples.jsonl") for name in held["benchmarks"]} if path.is_dir() else {}
         found.append(Run(str(held.get("model", path.name)), path, held["benchmarks"], samples))
+    folders = Counter(run.folder.name for run in found)
     several = {name for name, count in Counter(run.model for run in found).items() if count > 1}
     return [
-        Run(f"{run.model} ({run.folder.name})", run.folder, run.benchmarks, run.samples)
+        Run(
+            f"{run.model} ({run.folder if folders[run.folder.name] > 1 else run.folder.name})",
+            run.folder,
+            run.benchmarks,
+            run.samples,
+        )
         if run.model in several
         else run
         for run in found
     ]
 
 
+def _whole(held: object) -> bool:
+    """Whether it is what is told of one benchmark."""
+    return (
+        isinstance(held, dict)
+        and isinstance(held.get("metrics"), dict)
+        and isinstance(held.get("unscored"), dict)
+        and {"count", "reasons"} <= held["unscored"].keys()
+        and all(
+            isinstance(own, dict) and {"value", "low", "high", "n"} <= own.keys() for own in held["metrics"].values()
+        )
+    )
+
+
+def _clean(held: dict[str, Any]) -> dict[str, Any]:
+    """Texts as they can be written: half of a surrogate pair becomes a mark."""
+    return {str(_text(key)): _text(value) for key, value in held.items()}
+
+
+def _text(value: Any) -> Any:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def less_is_better(metric: str) -> bool:
+    """Whether a figure is one of errors.
+
+    >>> less_is_better("wer"), less_is_better("odd/word_perplexity"), less_is_better("accuracy")
+    (True, True, False)
+    """
+    name = metric.split("/")[-1].split(",")[0]
+    return name in LOWER or name.endswith(WORSE)
+
+
 def _lines(path: Path) -> dict[str, Line]:
     if not path.is_file():
         return {}
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), 1):
         try:
-            row = json.loads(line)
-            found[str(row["id"])] = row
+            row = json.loads(line, object_hook=_clean)
+            sure, score = row.get("confidence"), row.get("score")
+            if not (score is None or 0 <= score <= 1) or not (sure is None or 0 <= sure <= 1):
+                raise ValueError("score and confidence lie between 0 and 1")
+            found[str(row["id"])] = BARE | row
         except (ValueError, KeyError, TypeError) as error:
             raise BadData(f"{path}, line {number}: damaged ({error}). Run the benchmark again with --resume") from error
     return found
 
 
 def columns(some: Sequence[Run]) -> list[Column]:
-    """The benchmarks of all runs, in order of first appearance, with the best of each marked and the others tested."""
+    """The benchmarks of all runs, in order of first appearance, with the best of each marked and the others tested.
+
+    A benchmark that was scored in two modes is two columns.
+    """
     found = []
-    for name in dict.fromkeys(name for run in some for name in run.benchmarks):
-        held = [run.benchmarks.get(name) for run in some]
-        first = next(own for own in held if own is not None)
-        metric = first.get("headline") or next(iter(first["metrics"]), "")
-        column = Column(name, metric, first.get("mode", ""), [_cell(run, name, metric) for run in some])
+    each = ((name, str(held.get("mode", ""))) for run in some for name, held in run.benchmarks.items())
+    for name, mode in dict.fromkeys(each):
+        held = [own for run in some if (own := run.benchmarks.get(name)) and str(own.get("mode", "")) == mode]
+        told = [own["headline"] for own in held if own.get("headline")]
+        metric = (told or [_headline(name)])[0] or next(iter(held[0]["metrics"]), "")
+        column = Column(name, metric, mode, [_cell(run, name, metric, mode) for run in some])
         _compare(column, some)
         found.append(column)
     return found
 
 
-def _cell(run: Run, name: str, metric: str) -> Cell:
+def _headline(name: str) -> str:
+    """What a benchmark's own file says, where there is one."""
+    return str(constants(BENCHMARKS, name).get("HEADLINE", "")) if name in names(BENCHMARKS) else ""
+
+
+def _cell(run: Run, name: str, metric: str, mode: str) -> Cell:
     held = run.benchmarks.get(name)
-    if held is None:
+    if held is None or str(held.get("mode", "")) != mode:
         return Cell(why="not asked")
     lines = run.samples.get(name, {})
     figure = held["metrics"].get(metric)
@@ -144,9 +201,14 @@ def _cell(run: Run, name: str, metric: str) -> Cell:
         return Cell(unscored=unscored, asked=asked, why=next(iter(held["unscored"]["reasons"]), "no such figure"))
     low, high = (math.nan if figure[end] is None else figure[end] for end in ("low", "high"))
     cell = Cell(figure["value"], low, high, figure["n"], unscored, asked)
-    if cell.coverage < COVERAGE and name in names(RUBRICS):
+    if cell.coverage < COVERAGE and judged(name, held):
         return Cell(unscored=unscored, asked=asked, why=f"only {cell.coverage:.0%} judged")
     return cell
+
+
+def judged(name: str, held: Line) -> bool:
+    """Whether a benchmark's answers are a judge's to score: it has a rubric, or some were not judged."""
+    return name in names(RUBRICS) or any("judged" in why for why in held["unscored"]["reasons"])
 
 
 def _compare(column: Column, some: Sequence[Run]) -> None:
@@ -154,18 +216,18 @@ def _compare(column: Column, some: Sequence[Run]) -> None:
     there = [i for i, cell in enumerate(column.cells) if not math.isnan(cell.value)]
     if not there:
         return
-    sign = -1 if column.metric.split("/")[-1] in LOWER else 1
+    sign = -1 if less_is_better(column.metric) else 1
     top = max(there, key=lambda i: sign * column.cells[i].value)
     for i in there:
-        column.cells[i].best = column.cells[i].value == column.cells[top].value
-    others = [i for i in there if not column.cells[i].best]
+        column.cells[i].best = len(there) > 1 and column.cells[i].value == column.cells[top].value
+    others = [i for i in there if i != top and not column.cells[i].best]
     pairs = {i: paired(*(some[j].samples.get(column.benchmark, {}) for j in (top, i))) for i in others}
     for i, p in zip(pairs, holm([pair.p for pair in pairs.values()]), strict=True):
         column.cells[i].pair = pairs[i]._replace(p=p)
 
 
 def paired(a: Mapping[str, Line], b: Mapping[str, Line]) -> Pair:
-    """Whether two models differ on the samples that both have scored; two-sided.
+    """Whether two models differ on the samples that both have scored, of which id and prompt are alike; two-sided.
 
     >>> rows = lambda scores: {str(i): {"score": score} for i, score in enumerate(scores)}
     >>> pair = paired(rows([1] * 9 + [0]), rows([0] * 8 + [1, 1]))
@@ -173,7 +235,7 @@ def paired(a: Mapping[str, Line], b: Mapping[str, Line]) -> Pair:
     ('McNemar, exact', 10, 0.0391)
     """
     ours, theirs = (_scores(side) for side in (a, b))
-    both = [name for name in ours if name in theirs]
+    both = [name for name in ours if name in theirs and a[name].get("prompt") == b[name].get("prompt")]
     if not both:
         return Pair("no samples in common that both have a score of", 0, math.nan)
     differ = [ours[name] - theirs[name] for name in both]

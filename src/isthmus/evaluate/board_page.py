@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isthmus.evaluate.board import Column, Run
+from markupsafe import Markup
+
+from isthmus.evaluate.board import Column, Run, less_is_better
 from isthmus.evaluate.board_text import legend, signs
 from isthmus.evaluate.metrics.calibration import ece
 from isthmus.evaluate.report import page
@@ -57,7 +59,7 @@ def html(some: Sequence[Run], columns: Sequence[Column], media: bool = True) -> 
     held, left_out = _samples(some, media)
     script = (Path(__file__).parent / "board.js").read_text(encoding="utf-8")
     data = json.dumps(held, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-    whole = page(
+    return page(
         "board.html.j2",
         title="Leaderboard" if len(some) > 1 else some[0].model,
         models=[run.model for run in some],
@@ -70,6 +72,8 @@ def html(some: Sequence[Run], columns: Sequence[Column], media: bool = True) -> 
         radar=_radar(columns, len(some)),
         calibrations=list(_calibrations(some)),
         parts=list(_parts(some, columns)),
+        data=Markup(data),  # JSON in which no tag can begin
+        script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         left_out=left_out,
         count=len(held["rows"]),
@@ -79,12 +83,16 @@ def html(some: Sequence[Run], columns: Sequence[Column], media: bool = True) -> 
         middle=ROUND,
         radius=RADIUS,
     )
-    return whole.replace(b"@DATA@", data.encode()).replace(b"@SCRIPT@", script.encode())
 
 
 def _round(columns: Sequence[Column]) -> list[Column]:
-    """The columns that a radar can hold: those between 0 and 1 that all models have."""
-    return [own for own in columns if all(not math.isnan(cell.value) and 0 <= cell.value <= 1 for cell in own.cells)]
+    """The columns that a radar can hold: shares, of which more is better, that all models have."""
+    return [
+        own
+        for own in columns
+        if not less_is_better(own.metric)  # and a small score out of 100 has an interval that is wider
+        and all(0 <= cell.value <= 1 and not cell.high > 1 for cell in own.cells)
+    ]
 
 
 def _axes(columns: Sequence[Column]) -> list[Axis]:
@@ -186,8 +194,14 @@ def _samples(some: Sequence[Run], media: bool) -> tuple[dict[str, Any], str]:
                     }
                     rows[name, key] = own
                     for medium in line["media"] if len(rows) <= LINES and media else ():
-                        place = run.folder / name / medium["file"] if "file" in medium else None
-                        if place is None or place.suffix not in KINDS or not place.is_file():
+                        inside = run.folder / name
+                        place = inside / medium["file"] if "file" in medium else None
+                        if (
+                            place is None
+                            or inside.resolve() not in place.resolve().parents
+                            or place.suffix not in KINDS
+                            or not place.is_file()
+                        ):
                             own["m"].append([medium["kind"], -1])
                             continue
                         if place not in files and place.stat().st_size <= room:

@@ -7,27 +7,29 @@ The key is read from the environment, goes into the request's header, and is in 
 
 from __future__ import annotations
 
-import base64
 import email.utils
-import io
+import json
 import os
+import queue
+import re
+import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from isthmus.errors import BadRecipe, IsthmusError
+from isthmus.evaluate.chat_parts import NoPart, said
 from isthmus.extras import need
-from isthmus.media import load
-from isthmus.types import Audio, Image, Medium, Message, Video
+from isthmus.types import Message
 
 KEY = "OPENAI_API_KEY"
 TIMEOUT = 120.0  # seconds that a reply may take
 ATTEMPTS = 6
 LONGEST_WAIT = 60.0  # seconds, whatever Retry-After says
 PASSES = {408, 409, 425, 429}  # and all from 500 on
-FRAMES = 8  # of a video, as pictures
+LARGEST = 16 * 2**20  # bytes of a reply
+NEWER = "max_completion_tokens"
 SHOWN = 200  # characters of a server's error that are told
 
 
@@ -37,6 +39,10 @@ class Unanswered(IsthmusError):
     def __init__(self, reason: str, again: bool = False) -> None:
         super().__init__(reason)
         self.again = again
+
+
+class Refused(Unanswered):
+    """The model, or a filter before it, will not answer this."""
 
 
 class Reply(NamedTuple):
@@ -75,6 +81,15 @@ class Endpoint:
     at_once: int = 8
     sleep: Callable[[float], None] = time.sleep
     _client: Any = field(default=None, init=False, repr=False)
+    _limit: str = field(default="max_tokens", init=False, repr=False)  # what the server calls the longest
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raises `BadRecipe` where a key stands in what will be printed, without saying it."""
+        if "@" in self.url.partition("://")[2].partition("/")[0] or "?" in self.url:
+            raise BadRecipe("a server's URL holds no user, password or query: put the key into an environment variable")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.key_from):
+            raise BadRecipe("the key is taken from an environment variable: give the variable's name, not the key")
 
     @classmethod
     def named(cls, name: str, **options: Any) -> Endpoint:
@@ -113,31 +128,72 @@ class Endpoint:
         Raises `Unanswered` after the last attempt or for what will not pass, and `IsthmusError` for what would befall
         every request: a key that is refused, a model that is not there.
         """
-        body: dict[str, Any] = {"model": self.named_model(), "messages": [_said(own) for own in messages]}
-        body |= {"max_tokens": longest, "temperature": temperature} | ({} if seed is None else {"seed": seed})
-        return self._tried("POST", "chat/completions", body, _read)  # type: ignore[no-any-return]
+        try:
+            body: dict[str, Any] = {"model": self.named_model(), "messages": [said(own) for own in messages]}
+        except NoPart as error:
+            raise Unanswered(str(error)) from None
+        body |= {"temperature": temperature} | ({} if seed is None else {"seed": seed})
+        try:
+            return self._completed(body, longest)
+        except Unanswered as error:  # newer models of OpenAI know the limit by another name only
+            if self._limit != "max_tokens" or not str(error).startswith("status 400") or NEWER not in str(error):
+                raise
+            self._limit = NEWER
+            return self._completed(body, longest)
+
+    def stream(
+        self, asked: Sequence[Sequence[Message]], *, longest: Sequence[int] | int, temperature: float = 0.0
+    ) -> Iterator[tuple[int, Reply | Unanswered]]:
+        """The replies to several conversations as they come, each with its conversation's number.
+
+        Whoever leaves early, as by Ctrl-C, does not wait for those under way: the threads are daemons.
+        """
+        self.named_model()
+        each = [longest] * len(asked) if isinstance(longest, int) else list(longest)
+        todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        left = threading.Event()
+        for number in range(len(asked)):
+            todo.put(number)
+
+        def work() -> None:
+            while not left.is_set():
+                try:
+                    number = todo.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    done.put((number, self.reply(asked[number], longest=each[number], temperature=temperature)))
+                except Exception as error:  # raised where the replies are read
+                    done.put((number, error))
+
+        for _ in range(min(self.at_once, len(asked))):
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            for _ in asked:
+                number, found = done.get()
+                if not isinstance(found, Reply | Unanswered):
+                    raise found
+                yield number, found
+        finally:
+            left.set()
 
     def replies(
         self, asked: Sequence[Sequence[Message]], *, longest: Sequence[int] | int, temperature: float = 0.0
     ) -> list[Reply | Unanswered]:
         """The replies to several conversations, in their order, some of them at once."""
-        self.named_model()
-        each = [longest] * len(asked) if isinstance(longest, int) else list(longest)
-
-        def one(number: int) -> Reply | Unanswered:
-            try:
-                return self.reply(asked[number], longest=each[number], temperature=temperature)
-            except Unanswered as error:
-                return error
-
-        with ThreadPoolExecutor(self.at_once) as pool:
-            return list(pool.map(one, range(len(asked))))
+        found = dict(self.stream(asked, longest=longest, temperature=temperature))
+        return [found[number] for number in range(len(asked))]
 
     def close(self) -> None:
         """Let go of the connections."""
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def _completed(self, body: dict[str, Any], longest: int) -> Reply:
+        """One completion, with the limit of tokens by the name that this server knows."""
+        return self._tried("POST", "chat/completions", body | {self._limit: longest}, _read)  # type: ignore[no-any-return]
 
     def _tried(self, method: str, path: str, body: Any, read: Callable[[Any], Any] = lambda held: held) -> Any:
         """What `read` makes of the server's answer, after as many attempts as it takes."""
@@ -155,37 +211,65 @@ class Endpoint:
             raise Unanswered(f"{error}, {self.attempts} times", again=True) from None
 
     def _asked(self, method: str, path: str, body: Any) -> Any:
-        httpx = need("httpx", "eval")
-        try:
-            if self._client is None:
-                self._client = httpx.Client(timeout=self.timeout)
-            answer = self._client.request(method, f"{self.url}/{path}", json=body, headers=self._headers())
-        except httpx.TimeoutException:
-            raise _Later(f"no reply within {self.timeout:g} s") from None
-        except httpx.InvalidURL as error:
-            raise IsthmusError(f"{self.url}: no URL ({error})") from None
-        except httpx.TransportError as error:
-            raise _Later(f"no connection ({type(error).__name__})") from None
-        if answer.status_code >= 500 or answer.status_code in PASSES:
-            raise _Later(f"status {answer.status_code}", _seconds(answer.headers.get("retry-after")))
-        if answer.status_code in (401, 403):
+        """What the server's answer holds. Raises `_Later` for what may pass."""
+        status, headers, text = self._sent(method, path, body)
+        if status >= 500 or status in PASSES:
+            raise _Later(f"status {status}", _seconds(headers.get("retry-after")))
+        if status in (401, 403):
             told = f"the key in {self.key_from}" if os.environ.get(self.key_from) else f"no key in {self.key_from}"
-            raise IsthmusError(f"{self.url} refuses {told} (status {answer.status_code})")
-        if answer.status_code == 404:
+            raise IsthmusError(f"{self.url} refuses {told} (status {status})")
+        if status == 404:
             raise IsthmusError(f"{self.url}/{path}: not there (status 404), or it has no model {self.model!r}")
-        if answer.status_code >= 400:
-            raise Unanswered(f"status {answer.status_code}: {self._without_key(answer.text)}")
+        if 300 <= status < 400:
+            raise IsthmusError(f"{self.url} sends on to {headers.get('location')} (status {status}): give that URL")
+        if status >= 400:
+            raise Unanswered(f"status {status}: {self._without_key(text.decode(errors='replace'))}")
         try:
-            return answer.json()
-        except ValueError:
+            return json.loads(text)
+        except (ValueError, RecursionError):
             raise _Later("a reply that is no JSON") from None
 
+    def _sent(self, method: str, path: str, body: Any) -> tuple[int, Any, bytes]:
+        """Status, headers and body of the server's answer, the whole of it within `timeout`.
+
+        httpx limits each read, so that a server which sends a byte now and then would never be too late.
+        """
+        httpx = need("httpx", "eval")
+        ends, late = time.monotonic() + self.timeout, f"no reply within {self.timeout:g} s"
+        data = None if body is None else json.dumps(body).encode()  # in ASCII: a text may hold half a character
+        held = bytearray()
+        with self._lock:
+            self._client = self._client or httpx.Client(timeout=self.timeout)
+        try:
+            with self._client.stream(method, f"{self.url}/{path}", content=data, headers=self._headers()) as answer:
+                for chunk in answer.iter_bytes():
+                    held += chunk
+                    if time.monotonic() > ends:
+                        raise _Later(late)
+                    if len(held) > LARGEST:
+                        raise Unanswered(f"a reply of more than {LARGEST:,} bytes")
+        except httpx.TimeoutException:
+            raise _Later(late) from None
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise IsthmusError(f"{self.url}: no URL of a server ({error})") from None
+        except httpx.RequestError as error:  # its text may hold a header
+            raise _Later(f"no connection ({type(error).__name__})") from None
+        return answer.status_code, answer.headers, bytes(held)
+
+    def _key(self) -> str:
+        key = os.environ.get(self.key_from, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise BadRecipe(
+                f"the key in {self.key_from} holds what no key holds, such as a line's end or a letter with accents"
+            )
+        return key
+
     def _headers(self) -> dict[str, str]:
-        key = os.environ.get(self.key_from, "")
-        return {"Authorization": f"Bearer {key}"} if key else {}
+        key = self._key()
+        return {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
 
     def _without_key(self, text: str) -> str:
-        key = os.environ.get(self.key_from, "")
+        key = self._key()
         return " ".join((text.replace(key, "***") if key else text).split())[:SHOWN]
 
 
@@ -199,8 +283,12 @@ def _read(held: Any) -> Reply:
     except (KeyError, IndexError, TypeError, AttributeError):
         raise _Later("a reply without an answer in it") from None
     if refused or ended == "content_filter":
-        raise Unanswered(f"refused: {' '.join(str(refused or 'by a content filter').split())[:SHOWN]}")
+        raise Refused(f"refused: {' '.join(str(refused or 'by a content filter').split())[:SHOWN]}")
+    if isinstance(text, list):  # some servers give parts
+        text = "".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
     if not isinstance(text, str) or not text.strip():
+        if ended == "length":
+            raise Unanswered("cut off before anything was said, as when a model thinks first")
         raise _Later("an empty reply")
     return Reply(text.strip(), model, ended == "length")
 
@@ -223,53 +311,9 @@ def _seconds(header: str | None) -> float | None:
     """
     if not header:
         return None
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", header):
+        return float(header)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-
-
-def _said(message: Message) -> dict[str, Any]:
-    """A message as the server takes it: media first, then the text."""
-    parts = [part for medium in message.media for part in _parts(medium)]
-    return {
-        "role": message.role,
-        "content": [*parts, {"type": "text", "text": message.text}] if parts else message.text,
-    }
-
-
-def _parts(medium: Any) -> list[dict[str, Any]]:
-    if isinstance(medium, Image):
-        return [_picture(load(medium))]
-    if isinstance(medium, Video):
-        import dataclasses
-
-        import PIL.Image
-
-        clip = load(medium if medium.frames else dataclasses.replace(medium, frames=FRAMES, sound=False))
-        return [_picture(PIL.Image.fromarray(frame)) for frame in clip.frames]
-    if isinstance(medium, Audio):
-        import soundfile
-
-        sound, file = load(medium), io.BytesIO()
-        soundfile.write(file, sound.samples, sound.rate, format="WAV", subtype="PCM_16")
-        data = base64.b64encode(file.getvalue()).decode()
-        return [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}]
-    raise Unanswered(f"a server takes no {_kind(medium)}")
-
-
-def _kind(medium: Medium) -> str:
-    return medium.kind
-
-
-def _picture(picture: Any) -> dict[str, Any]:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return {
-        "type": "image_url",
-        "image_url": {"url": f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"},
-    }

@@ -77,8 +77,9 @@ def samples(answers: Path, against: Path | None = None, references: Path | None 
     for name, row in _by_id(answers).items():
         if others and name not in others:
             continue
-        if (said := _cell(row, SAID)) is None:
-            continue  # it has no answer, which is known and told where it was asked
+        said = _cell(row, SAID) or ""
+        if others and not str(_cell(others[name], SAID) or "").strip():
+            said = ""
         true = truths.get(name, row)
         found.append(
             Sample(
@@ -93,7 +94,7 @@ def samples(answers: Path, against: Path | None = None, references: Path | None 
                 row,
             )
         )
-    if not found:
+    if not any(own.answer.strip() for own in found):
         known = f"{answers} and {against} have no id in common" if against else f"{answers} has no answers"
         raise BadData(f"{known}. Rows need an id ({', '.join(IDS)}) and an answer ({', '.join(SAID)})")
     return found
@@ -106,6 +107,8 @@ def cases(rubric: Rubric, some: Sequence[Sample], times: int = 1) -> list[Case]:
     """
     found = []
     for own in some:
+        if not own.answer.strip():
+            continue  # there is nothing to judge, which `verdicts` tells
         texts = {"question": own.question, "context": own.context or "(nothing)"}
         if rubric.kind == "reference" and not own.reference:
             raise BadData(f"{own.id}: {rubric.name} needs a reference ({', '.join(TRUE)}), or --references")
@@ -178,7 +181,7 @@ def _line(rubric: Rubric, case: Case, key: str, version: str, name: str, reply: 
     try:
         if reply.cut:
             raise Unread(f"cut off after {rubric.module.LONGEST} tokens")
-        return own | {"value": rubric.module.read(reply.text)}
+        return own | {"value": rubric.read(reply.text)}
     except Unread as error:
         return own | {"unjudged": str(error)}
 
@@ -192,7 +195,7 @@ def _written(out: Path) -> Iterator[Line]:
     """The lines of a file of verdicts; the last one may have been torn off."""
     if not out.exists():
         return
-    lines = out.read_text(encoding="utf-8").split("\n")
+    lines = out.read_bytes().decode("utf-8", errors="replace").split("\n")  # the end may be half a letter
     whole = "".join(f"{line}\n" for line in lines[:-1])
     if lines[-1]:
         put(out, whole)

@@ -24,6 +24,7 @@ def summary(rubric: Rubric, some: Sequence[Sample], lines: Sequence[Line], cover
     """The figures of all verdicts; of too few (`coverage`), only how many, and the judge's biases."""
     found = Scored()
     values = by_sample(rubric, lines, found)
+    found.unscored |= {own.id: "no answer to judge" for own in some if not own.answer.strip()}
     judged = [own for own in some if own.id in values]
     enough = len(judged) >= coverage * len(some)
     if not enough:

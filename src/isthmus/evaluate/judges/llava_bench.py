@@ -39,7 +39,7 @@ The second assistant's answer:
 Write on the first line two numbers from 1 to 10 and nothing else, the first assistant's score and the second's, with a
 space between them. Then say why. Neither order nor length is a merit.
 """
-LINE = re.compile(r"\s*(\d+(?:\.\d+)?)[\s,]+(\d+(?:\.\d+)?)\s*")
+LINE = re.compile(r"\s*(\d+(?:\.\d+)?)[\s,]+(\d+(?:\.\d+)?)\s*", re.ASCII)
 
 
 def read(reply: str) -> tuple[float, float]:
