@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import io
 from collections.abc import Iterator
 from typing import Any
 
 from isthmus.media import load
+from isthmus.media.written import png, wav
 from isthmus.types import Audio, Image, Message, Video
 
 FRAMES = 8  # of a video, as pictures
@@ -35,20 +35,14 @@ def _parts(medium: Any) -> Iterator[Part]:
         clip = load(medium if medium.frames else dataclasses.replace(medium, frames=FRAMES, sound=False))
         yield from (_picture(PIL.Image.fromarray(frame)) for frame in clip.frames)
     elif isinstance(medium, Audio):
-        import soundfile
-
-        sound, file = load(medium), io.BytesIO()
-        soundfile.write(file, sound.samples, sound.rate, format="WAV", subtype="PCM_16")
-        yield {"type": "input_audio", "input_audio": {"data": _text(file), "format": "wav"}}
+        yield {"type": "input_audio", "input_audio": {"data": _text(wav(load(medium))), "format": "wav"}}
     else:
         raise NoPart(f"a server takes no {medium.kind}")
 
 
 def _picture(picture: Any) -> Part:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_text(file)}"}}
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_text(png(picture))}"}}
 
 
-def _text(file: io.BytesIO) -> str:
-    return base64.b64encode(file.getvalue()).decode()
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -197,7 +197,7 @@ def scored(
         put(path, "".join(rows))
     truths = getattr(module, "truths", None)
     if path is None or getattr(module, "JUDGE", None):
-        answers = out / ("samples.jsonl" if write else "predictions.jsonl")
+        answers = path if path and path.suffix == ".jsonl" else out / "samples.jsonl"  # the form that a judge reads
         judge = f"not judged yet: isthmus judge {getattr(module, 'JUDGE', '')} --answers {answers}"
         why = judge if path else "the truths are not public"
         return Scored(unscored=dict.fromkeys((own.id for own in questions), why) | failed)

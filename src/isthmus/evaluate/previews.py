@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 
 from isthmus.errors import BadMedia
 from isthmus.media import load
+from isthmus.media.written import png, wav
 from isthmus.types import Audio, Image, Medium, Video
 
 WIDEST = 512  # pixels of a picture's longer side
@@ -59,19 +58,12 @@ def _small(medium: Medium) -> tuple[bytes, str]:
             left += frame.width
         return _png(strip, FRAME * FRAMES), "png"
     if isinstance(medium, Audio):
-        import soundfile
-
-        sound = load(replace(medium, end=(medium.start or 0.0) + SECONDS if medium.end is None else medium.end))
-        file = io.BytesIO()
-        wave = np.asarray(sound.samples)[..., : int(SECONDS * sound.rate)]
-        soundfile.write(file, wave.T, sound.rate, format="WAV", subtype="PCM_16")
-        return file.getvalue(), "wav"
+        end = (medium.start or 0.0) + SECONDS if medium.end is None else medium.end
+        return wav(load(replace(medium, end=end)), SECONDS), "wav"
     return b"", ""
 
 
 def _png(picture: PIL.Image.Image, widest: int) -> bytes:
     small = picture.copy()
     small.thumbnail((widest, widest))
-    file = io.BytesIO()
-    small.save(file, "PNG")
-    return file.getvalue()
+    return png(small)

@@ -113,7 +113,7 @@ def _fog(values: Floats, strength: float, rng: Random) -> Floats:
 def _jpeg(values: Floats, quality: float, rng: Random) -> Floats:
     del rng
     _picture(values).save(file := io.BytesIO(), "JPEG", quality=int(quality))
-    return _pixels(PIL.Image.open(file))
+    return _pixels(load(Image(file.getvalue())))
 
 
 def _pixelate(values: Floats, share: float, rng: Random) -> Floats:
