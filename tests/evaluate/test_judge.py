@@ -253,6 +253,21 @@ def test_mmbench_video_is_scored_from_what_is_written_and_a_prediction_goes_befo
     assert score("mmbench-video", tmp_path / "p.mmbench-video.verdicts.scores.jsonl").metrics["score"].value == 1
 
 
+def test_air_bench_is_scored_from_marks_in_both_orders(tmp_path: Path) -> None:
+    row = {"uniq_id": 4, "task_name": "music_QA", "question": "Tell more.", "answer_gt": "A trio.", "meta_info": "jazz"}
+    path = write(tmp_path / "chat.jsonl", [row | {"response": "A band."}])
+
+    def place(prompt: str) -> str:
+        assert "jazz" in fenced(prompt, "CONTEXT")
+        return "9 4\nThe first." if "trio" in fenced(prompt, "FIRST") else "6 8"
+
+    with served(place) as server:
+        judging.judge("air-bench", f"{server.url}#tiny", path, console=QUIET)
+    found = score("air-bench", tmp_path / "chat.air-bench.verdicts.scores.jsonl")
+    assert (found.metrics["score"].value, found.metrics["reference_score"].value) == (5, 8.5)
+    assert found.marks == {"chat/4": pytest.approx(0.5)}
+
+
 def test_the_command(answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     with served(lambda prompt: "VERDICT: CORRECT") as server:
@@ -302,7 +317,7 @@ def test_what_was_not_answered_counts_and_nothing_is_compared_in_its_place(tmp_p
 
 
 def test_files_that_cannot_be_judged(answers: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"row 1: no id \(id, question_id, index\)"):
+    with pytest.raises(BadData, match=r"row 1: no id \(id, question_id, index, uniq_id\)"):
         judge.samples(write(tmp_path / "a.jsonl", [{"answer": "x"}]))
     with pytest.raises(BadData, match="the id 1 stands twice"):
         judge.samples(write(tmp_path / "a.jsonl", [{"id": 1, "answer": "x"}] * 2))

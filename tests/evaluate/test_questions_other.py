@@ -37,6 +37,7 @@ from isthmus.errors import BadData, BadMedia, PartUnavailable
 from isthmus.evaluate.benchmarks import PACKAGE, asking, score
 from isthmus.evaluate.benchmarks.mvbench import Frames
 from isthmus.evaluate.harness import scored
+from isthmus.evaluate.judge import samples
 from isthmus.evaluate.metrics import meteor
 from isthmus.evaluate.models import Said
 from isthmus.evaluate.questions import Question, numbered
@@ -219,7 +220,11 @@ def test_air_bench_chat_is_not_judged_yet_beside_choices_that_are_scored(tmp_pat
     questions = list(numbered(asking("air-bench").questions(tmp_path)))
     assert [(one.id, one.longest) for one in questions] == [("foundation/0", 16), ("foundation/1", 16), ("chat/0", 512)]
     found = told(CASES[10], tmp_path, tmp_path / "out", questions, ["B", "A", "A trio."])
-    assert (found.metrics["accuracy"].value, found.unscored) == (1, {"chat/0": "not judged yet"})
+    chat = tmp_path / "out" / "chat.jsonl"
+    assert found.metrics["accuracy"].value == 1
+    assert found.unscored == {"chat/0": f"not judged yet: isthmus judge air-bench --answers {chat}"}
+    (judged,) = samples(chat)
+    assert (judged.answer, judged.reference, judged.context) == ("A trio.", "A trio.", "jazz")
     rows = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
     put(
         tmp_path / "judged.jsonl",

@@ -25,10 +25,11 @@ from isthmus.evaluate.harness import put
 from isthmus.evaluate.judges import Rubric, Unread
 from isthmus.types import Message
 
-IDS = ("id", "question_id", "index")
+IDS = ("id", "question_id", "index", "uniq_id")
 ASKED = ("question", "prompt", "text", "instruction")
 SAID = ("prediction", "response", "answer", "text")  # beside a prediction, an answer is the truth
-TRUE = ("reference", "truth", "ground_truth", "gt_answer")
+TRUE = ("reference", "truth", "ground_truth", "gt_answer", "answer_gt")
+KNOWN = ("context", "meta_info", "caption")  # what is known of the medium, which a judge does not see
 AT_ONCE = 16  # replies that are asked for before they are written down
 Line = dict[str, Any]
 
@@ -88,7 +89,7 @@ def samples(answers: Path, against: Path | None = None, references: Path | None 
                 str(said),
                 str(_cell(others[name], SAID) or "") if others else str(row.get("other", "")),
                 str(_cell(true, (*TRUE, "answer", "text") if references or "prediction" in row else TRUE) or ""),
-                str(row.get("context") or true.get("context") or row.get("caption") or ""),
+                str(next((own[key] for own in (row, true) for key in KNOWN if own.get(key)), "")),
                 row.get("human"),
                 str(row.get("category") or true.get("category") or next(iter(row.get("parts") or []), "")),
                 row,

@@ -38,7 +38,7 @@ def there(folder: Path, names: Iterable[str], where: str, what: str) -> Path:
     raise BadData(f"{where}: no {what} {tried[0]}")
 
 
-def told(out: Path, answered: Answered, key: str) -> Path:
-    """The rows that questions keep, with what was said under the authors' own key, as `predictions.jsonl`."""
+def told(out: Path, answered: Answered, key: str, file: str = "predictions.jsonl") -> Path:
+    """The rows that questions keep, with what was said under the authors' own key."""
     rows = (json.dumps(own.row | {key: text}, ensure_ascii=False) + "\n" for own, text in answered)
-    return put(out / "predictions.jsonl", "".join(rows))
+    return put(out / file, "".join(rows))

@@ -37,6 +37,7 @@ GET = "huggingface.co/datasets/qyang1021/AIR-Bench-Dataset"
 HUB = "qyang1021/AIR-Bench-Dataset"
 HEADLINE = "accuracy"
 FOUNDATION, CHAT = "foundation", "chat"
+OPEN = "chat.jsonl"  # the open answers, for a judge
 CHOOSE = (
     "Choose the most suitable answer from options A, B, C, and D to respond the question in next line, you may only "
     "choose A or B or C or D."
@@ -62,13 +63,15 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     chosen = [row for row in rows if "choice_a" in row]
     spoken = [row for row in rows if "choice_a" not in row]
     judged = any(key in row for row in spoken for key in JUDGED)
-    if not chosen and not judged:
+    if not chosen and not judged and not any("response" in row for row in spoken):
         raise BadData(f"{predictions}: rows have neither gpt-score (chat, judged) nor choice_a (foundation)")
     found = _choices(chosen, predictions, mode) if chosen else Scored()
     if judged:
         _chat(spoken, "cir" in predictions.stem, found)
     else:
-        found.unscored |= {_id(row, CHAT, number): "not judged yet" for number, row in enumerate(spoken, 1)}
+        file = predictions.with_name(OPEN)
+        why = f"not judged yet: isthmus judge air-bench --answers {file if file.exists() else predictions}"
+        found.unscored |= {_id(row, CHAT, number): why for number, row in enumerate(spoken, 1)}
     return found
 
 
@@ -88,8 +91,11 @@ def questions(folder: Path) -> Sequence[Question]:
 
 
 def write(folder: Path, out: Path, answered: Answered) -> Path:
-    """Rows as the authors' own scripts write them."""
-    return told(out, answered, "response")
+    """Rows as the authors' own scripts write them, and those of chat alone for a judge."""
+    rows = told(out, answered, "response")
+    if chat := [(own, answer) for own, answer in answered if not own.options]:
+        told(out, chat, "response", OPEN)
+    return rows
 
 
 def _question(part: str, row: Row, folder: Path, number: int) -> Question:
@@ -122,6 +128,7 @@ def _id(row: Row, part: str, number: int) -> str:
 def _chat(rows: Sequence[Row], turned: bool, found: Scored) -> None:
     """score is the mean over speech, sound, music and mixed sound, as in the paper, of marks from 1 to 10."""
     marks: dict[str, list[tuple[float, float]]] = {name: [] for name in GROUPS}
+    of_answer: dict[str, list[float]] = {}
     kind_of = {task: kind for kind, tasks in GROUPS.items() for task in tasks}
     for number, row in enumerate(rows, 1):
         kind = kind_of.get(str(row.get("task_name", "")).lower())
@@ -132,7 +139,8 @@ def _chat(rows: Sequence[Row], turned: bool, found: Scored) -> None:
             found.unscored[_id(row, CHAT, number)] = "the judge's two marks cannot be read"
             continue
         marks[kind].append(two[::-1] if turned or "cir" in str(row.get("_file", "")) else two)
-        found.marks[_id(row, CHAT, number)] = marks[kind][-1][1] / 10
+        of_answer.setdefault(_id(row, CHAT, number), []).append(marks[kind][-1][1] / 10)
+    found.marks |= {name: float(np.mean(some)) for name, some in of_answer.items()}  # of both orders, where there are
     marks["mixed_audio"] = [two for name in MIXED for two in marks[name]]
     main = [marks[name] for name in ("speech", "sound", "music", "mixed_audio") if marks[name]]
     if not main:
