@@ -30,8 +30,9 @@ ASKED = ("question", "prompt", "text", "instruction")
 SAID = ("prediction", "response", "answer", "text")  # beside a prediction, an answer is the truth
 TRUE = ("reference", "truth", "ground_truth", "gt_answer", "answer_gt")
 KNOWN = ("context", "meta_info", "caption")  # what is known of the medium, which a judge does not see
-AT_ONCE = 16  # replies that are asked for before they are written down
 Line = dict[str, Any]
+Chat = Sequence[Message]
+Said = Reply | Unanswered
 
 
 class Judge(Protocol):
@@ -39,8 +40,8 @@ class Judge(Protocol):
 
     name: str
 
-    def replies(self, asked: Sequence[Sequence[Message]], longest: int, temperature: float) -> list[Reply | Unanswered]:
-        """What it says to each."""
+    def stream(self, asked: Sequence[Chat], longest: int, temperature: float) -> Iterator[tuple[int, Said]]:
+        """What it says to each, with the number of what it was asked, in any order."""
 
 
 class Case(NamedTuple):
@@ -157,15 +158,13 @@ def judged(
             out.open("a", encoding="utf-8", errors="backslashreplace") as file,
         ):
             shown = bar.add_task(rubric.name, total=len(asked), completed=len(asked) - len(todo))
-            for start in range(0, len(todo), AT_ONCE):
-                batch = todo[start : start + AT_ONCE]
-                chats = [[Message("system", rubric.system), Message("user", case.prompt)] for case, _ in batch]
-                found = judge.replies(chats, rubric.module.LONGEST, temperature)
-                for (case, key), reply in zip(batch, found, strict=True):
-                    done[key] = _line(rubric, case, key, version, judge.name, reply)
-                    file.write(json.dumps(done[key], ensure_ascii=False) + "\n")
+            chats = [[Message("system", rubric.system), Message("user", case.prompt)] for case, _ in todo]
+            for number, said in judge.stream(chats, rubric.module.LONGEST, temperature) if chats else ():
+                case, key = todo[number]
+                done[key] = _line(rubric, case, key, version, judge.name, said)
+                file.write(json.dumps(done[key], ensure_ascii=False) + "\n")
                 file.flush()
-                bar.update(shown, advance=len(batch))
+                bar.advance(shown)
     except KeyboardInterrupt:
         again = command or "the same again with resume=True"
         raise Interrupted(f"stopped; what was judged is in {out}. Go on: {again}") from None
@@ -174,7 +173,7 @@ def judged(
     return lines
 
 
-def _line(rubric: Rubric, case: Case, key: str, version: str, name: str, reply: Reply | Unanswered) -> Line:
+def _line(rubric: Rubric, case: Case, key: str, version: str, name: str, reply: Said) -> Line:
     own: Line = {"key": key, "id": case.id, "order": case.order, "run": case.run, "version": version, "judge": name}
     if isinstance(reply, Unanswered):
         return own | {"unjudged": str(reply)} | ({"again": True} if reply.again else {})
@@ -230,9 +229,9 @@ class Remote:
         self.endpoint = Endpoint.named(name, **options)
         self.name = self.endpoint.named_model()
 
-    def replies(self, asked: Sequence[Sequence[Message]], longest: int, temperature: float) -> list[Reply | Unanswered]:
+    def stream(self, asked: Sequence[Chat], longest: int, temperature: float) -> Iterator[tuple[int, Said]]:
         """Several at once."""
-        return self.endpoint.replies(asked, longest=longest, temperature=temperature)
+        return self.endpoint.stream(asked, longest=longest, temperature=temperature)
 
 
 class Local:
@@ -247,13 +246,14 @@ class Local:
         self.model, self.processor = load_with_processor(name)
         self.model.eval()
 
-    def replies(self, asked: Sequence[Sequence[Message]], longest: int, temperature: float) -> list[Reply | Unanswered]:
+    def stream(self, asked: Sequence[Chat], longest: int, temperature: float) -> Iterator[tuple[int, Said]]:
         """One after another, greedily."""
         if temperature:
             raise BadRecipe("a local judge answers greedily: leave --temperature out")
-        return [self._reply(conversation, longest) for conversation in asked]
+        for number, conversation in enumerate(asked):
+            yield number, self._reply(conversation, longest)
 
-    def _reply(self, conversation: Sequence[Message], longest: int) -> Reply | Unanswered:
+    def _reply(self, conversation: Chat, longest: int) -> Said:
         import torch
 
         inputs = self.processor.encode([list(conversation)])
