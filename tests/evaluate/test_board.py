@@ -112,6 +112,9 @@ def test_too_little_judged_is_no_headline(tmp_path: Path) -> None:
     ((cell,),) = [column.cells for column in board.columns(board.runs([path]))]
     assert math.isnan(cell.value)
     assert cell.why == "only 80% judged"
+    (row, *_) = csv.DictReader(io.StringIO(board_text.table(board.runs([path]))))
+    assert (row["value"], row["n"], row["unscored"]) == ("", "8", "2")
+    assert not [*board_page._parts(board.runs([path]), board.columns(board.runs([path])))]
 
 
 def test_the_page_holds_all_and_nothing_in_it_can_act(three: list[Path], tmp_path: Path) -> None:
@@ -138,6 +141,20 @@ def test_the_page_holds_all_and_nothing_in_it_can_act(three: list[Path], tmp_pat
     assert "expected calibration error 0.100" in page, "0.9 sure, always right"
     assert "http:" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert len({own[1] for own in held["media"]}) == 1
+
+
+def test_what_does_not_fit_into_the_table_is_told_below_it(three: list[Path]) -> None:
+    some = board.runs(three)
+    columns = board.columns(some)
+    (line,) = board_text.notes(some, columns)
+    start = "pope, official (the models' figures are of different samples): good: n = 30; poor: n = 30, p = "
+    assert line.startswith(start)
+    assert line.endswith("half: n = 20, 10 unscored, p = 0.25 (McNemar, exact, on 20 samples)")
+    assert f"- {line}\n" in board_text.markdown(some, columns)
+    assert f"% {line}\n" in board_text.latex(some, columns)
+    assert line.replace("'", "&#39;") in board_page.html(some, columns).decode()
+    (even,) = board_text.notes(some[:2], board.columns(some[:2]))
+    assert even.startswith("pope, official: n = 30; poor: p = ")
 
 
 def test_csv_and_latex_are_safe_to_open(three: list[Path], tmp_path: Path) -> None:

@@ -79,6 +79,11 @@ class Column:
     mode: str
     cells: list[Cell]
 
+    @property
+    def uneven(self) -> bool:
+        """Whether the models' figures are of different numbers of samples."""
+        return len({cell.n for cell in self.cells if not math.isnan(cell.value)}) > 1
+
 
 def runs(paths: Sequence[Path]) -> list[Run]:
     """The runs of folders, or of files that `isthmus score --json` printed; of one name, their folders tell them apart.
@@ -201,9 +206,17 @@ def _cell(run: Run, name: str, metric: str, mode: str) -> Cell:
         return Cell(unscored=unscored, asked=asked, why=next(iter(held["unscored"]["reasons"]), "no such figure"))
     low, high = (math.nan if figure[end] is None else figure[end] for end in ("low", "high"))
     cell = Cell(figure["value"], low, high, figure["n"], unscored, asked)
-    if cell.coverage < COVERAGE and judged(name, held):
+    if not enough(run, name):
         return Cell(unscored=unscored, asked=asked, why=f"only {cell.coverage:.0%} judged")
     return cell
+
+
+def enough(run: Run, name: str) -> bool:
+    """Whether so much of a benchmark was judged that its figures are told; true where nothing is a judge's to score."""
+    held = run.benchmarks[name]
+    missing = held["unscored"]["count"]
+    asked = len(run.samples.get(name, {})) or max((own["n"] for own in held["metrics"].values()), default=0) + missing
+    return not (judged(name, held) and asked and 1 - missing / asked < COVERAGE)
 
 
 def judged(name: str, held: Line) -> bool:

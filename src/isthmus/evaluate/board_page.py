@@ -17,8 +17,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from isthmus.evaluate.board import Column, Run, less_is_better
-from isthmus.evaluate.board_text import legend, signs
+from isthmus.evaluate.board import Column, Run, enough, less_is_better
+from isthmus.evaluate.board_text import legend, notes, signs
 from isthmus.evaluate.metrics.calibration import ece
 from isthmus.evaluate.report import page
 from isthmus.evaluate.told import number
@@ -68,6 +68,7 @@ def html(some: Sequence[Run], columns: Sequence[Column], media: bool = True) -> 
         signs=signs,
         nan=math.isnan,
         legend=legend(),
+        notes=notes(some, columns),
         axes=_axes(_round(columns)),
         radar=_radar(columns, len(some)),
         calibrations=list(_calibrations(some)),
@@ -133,7 +134,7 @@ def _calibrations(some: Sequence[Run]) -> Iterator[dict[str, Any]]:
                 continue
             dots = []
             for low in range(BINS):
-                own = [(sure, hit) for sure, hit in rows if low <= min(sure * BINS, BINS - 1e-9) < low + 1]
+                own = [(sure, hit) for sure, hit in rows if max(math.ceil(sure * BINS) - 1, 0) == low]  # as in `ece`
                 if own:
                     sure, right = (sum(side) / len(own) for side in zip(*own, strict=True))
                     dots.append((round(EDGE + BOX * sure, 1), round(BOX * (1 - right) + 10, 1), len(own), sure, right))
@@ -148,7 +149,7 @@ def _parts(some: Sequence[Run], columns: Sequence[Column]) -> Iterator[tuple[str
         held = [
             (m, run.benchmarks[column.benchmark]["metrics"])
             for m, run in enumerate(some)
-            if column.benchmark in run.benchmarks
+            if column.benchmark in run.benchmarks and enough(run, column.benchmark)
         ]
         for m, metrics in held:
             for name, own in metrics.items():

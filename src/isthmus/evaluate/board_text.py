@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 
-from isthmus.evaluate.board import CLEAR, COVERAGE, Cell, Column, Run
+from isthmus.evaluate.board import CLEAR, COVERAGE, Cell, Column, Pair, Run, enough
 from isthmus.evaluate.told import number
 
 LATEX = {
@@ -22,7 +22,8 @@ def markdown(some: Sequence[Run], columns: Sequence[Column]) -> str:
     rows = [head, ["---", *["---:"] * len(columns)]]
     for i, run in enumerate(some):
         rows.append([_pipes(run.model), *(_told(own.cells[i], "**", "**") for own in columns)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{legend()}\n"
+    told = "".join(f"- {_pipes(line)}\n" for line in notes(some, columns))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{legend()}\n\n{told}"
 
 
 def latex(some: Sequence[Run], columns: Sequence[Column]) -> str:
@@ -34,19 +35,21 @@ def latex(some: Sequence[Run], columns: Sequence[Column]) -> str:
         cells = (_told(own.cells[i], r"\textbf{", "}") for own in columns)
         cells = (cell.replace("†", r"$\dagger$").replace("‡", r"$\ddagger$") for cell in cells)
         lines.append(" & ".join([escaped(run.model), *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in legend().splitlines())]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [f"% {' '.join(line.split())}" for line in [legend(), *notes(some, columns)]]
     return "\n".join(lines) + "\n"
 
 
 def table(some: Sequence[Run]) -> str:
-    """CSV with a line for every figure of every model."""
+    """CSV with a line for every figure of every model; without a value where too little was judged."""
     file = io.StringIO()
     lines = csv.writer(file, lineterminator="\n")
     lines.writerow(["model", "benchmark", "mode", "metric", "value", "low", "high", "n", "unscored"])
     for run in some:
         for name, held in run.benchmarks.items():
+            whole = enough(run, name)
             for metric, own in held["metrics"].items():
-                figures = [own[key] for key in ("value", "low", "high", "n")]
+                figures = [own[key] if key == "n" or whole else None for key in ("value", "low", "high", "n")]
                 row = [run.model, name, held.get("mode", ""), metric, *figures, held["unscored"]["count"]]
                 lines.writerow([_inert(cell) for cell in row])
     return file.getvalue()
@@ -58,6 +61,32 @@ def legend() -> str:
         f"Best of each benchmark in bold; ‡ clearly behind it (paired test, p < {CLEAR} after Holm's correction);"
         f" † fewer than {COVERAGE:.0%} of the questions are scored. 95 % intervals in brackets."
     )
+
+
+def notes(some: Sequence[Run], columns: Sequence[Column]) -> list[str]:
+    """What does not fit into a table: of each benchmark the samples, what is missing and why, and each test."""
+    found = []
+    for own in columns:
+        there = [cell for cell in own.cells if not math.isnan(cell.value)]
+        told = [f"n = {there[0].n:,}"] if there and not own.uneven else []
+        for run, cell in zip(some, own.cells, strict=True):
+            missing = math.isnan(cell.value)
+            words = [cell.why] if missing else [f"n = {cell.n:,}"] if own.uneven else []
+            words += [f"{cell.unscored:,} unscored"] if cell.unscored else []
+            words += [compared(cell.pair)] if cell.pair else []
+            told += [f"{run.model}: {', '.join(words)}"] if words else []
+        uneven = " (the models' figures are of different samples)" if own.uneven else ""
+        found.append(f"{own.benchmark}{f', {own.mode}' if own.mode else ''}{uneven}: {'; '.join(told)}")
+    return found
+
+
+def compared(pair: Pair) -> str:
+    """A comparison with the best.
+
+    >>> compared(Pair("McNemar, exact", 30, 0.0312))
+    'p = 0.0312 (McNemar, exact, on 30 samples)'
+    """
+    return pair.test if math.isnan(pair.p) else f"p = {pair.p:.3g} ({pair.test}, on {pair.n:,} samples)"
 
 
 def signs(cell: Cell) -> str:
