@@ -101,7 +101,8 @@ def facts(name: str) -> dict[str, Any]:
     from isthmus.bulk.run import model_facts
 
     own = name.removeprefix(BLIND)
-    if kind(own) == "composed" or Path(own).expanduser().is_dir():
+    what = kind(own)  # a folder may be called `majority` as well, such as that of its own run
+    if what == "composed" or (what == "image_text" and Path(own).expanduser().is_dir()):
         return model_facts(own) | {"name": name}
     return {"name": name}
 
