@@ -475,9 +475,12 @@ def score(
         return
     if benchmark is None or predictions is None:
         raise typer.BadParameter("a benchmark and --predictions are needed; isthmus score --list shows both")
+    benchmark = benchmark.lower().replace("_", "-")
     found = figures(benchmark, predictions, references, mode)
     if as_json:
         print(json.dumps(found.to_dict(benchmark, mode), indent=1, allow_nan=False))
+        for note in found.notes:
+            print(f"note: {note}", file=sys.stderr)
     else:
         told.show(benchmark, mode, found, Console())
 

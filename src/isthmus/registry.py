@@ -63,6 +63,6 @@ def miss(what: str, name: str, known: Iterable[str]) -> str:
     "no connector 'mof_mlp'. Did you mean 'mlp'? Known: linear, mlp"
     """
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     return f"no {what} {name!r}.{guess} Known: {', '.join(known)}"

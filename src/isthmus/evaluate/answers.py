@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from isthmus.errors import BadData
-from isthmus.evaluate.files import SHEETS, TABLES, Row, document, rows
+from isthmus.evaluate import keys
+from isthmus.evaluate.files import SHEETS, TABLES, Row, columns, document, flat, held, identity, rows, single
 from isthmus.evaluate.scored import Scored
 
 IDS = ("question_id", "questionid", "qid", "id", "index", "sample_id", "doc_id")
-SAID = (
-    *("prediction", "predictions", "pred", "pred_answer", "predicted_answer", "predict", "model_answer"),
-    *("model_response", "model_output", "response", "output", "filtered_resps", "resps", "text", "answer"),
-)
-TRUTHS = (
+SAID = keys.said("text", "answer")
+TRUTHS = keys.truths(
     *("gt_answers", "gt_answer", "answer_gt", "ground_truth", "groundtruth", "gt", "annotation", "answers", "label"),
     *("labels", "target", "reference", "references", "answer"),
 )
@@ -63,17 +61,27 @@ def records(path: Path, pattern: str = "*") -> list[Row]:
         if not files:
             raise BadData(f"{path}: no file {pattern} in this folder")
         return [row | {"_file": file.stem} for file in files for row in records(file)]
+    return [tidy(flat(row)) for row in _records(path)]
+
+
+def _records(path: Path) -> Sequence[Mapping[str, Any]]:
     if path.suffix.lower() in (*SHEETS, *TABLES):
-        return [tidy(row) for row in rows(path)]
+        return rows(path)
     found = document(path)
     if isinstance(found, Mapping):
-        return [tidy(row) for row in _of_object(found)]
+        return _of_object(found)
+    if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
+        return [{"answer": one} for one in found]
     if not isinstance(found, list) or not all(isinstance(row, Mapping) for row in found):
         raise BadData(f"{path}: expected a list of objects, one for each sample")
-    return [tidy(row) for row in found]
+    return found
 
 
 def _of_object(found: Mapping[str, Any]) -> list[Row]:
+    if some := columns(found):
+        return some
+    if single(found):
+        return [dict(found)]
     lists = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], Mapping)]
     if lists:
         return [dict(row) for row in max(lists, key=len)]
@@ -140,12 +148,12 @@ def first(row: Mapping[str, Any], keys: Iterable[str]) -> Any:
     return next((row[key] for key in keys if key in row), None)
 
 
-def column(some: Sequence[Row], keys: Sequence[str], path: Path, what: str) -> str:
+def column(some: Sequence[Row], names: Sequence[str], path: Path, what: str) -> str:
     """The first of the keys that any row has. Raises `BadData` naming the file, the keys and what its rows have."""
-    found = next((key for key in keys if any(key in row for row in some)), None)
+    found = next((key for key in names if any(key in row for row in some)), None)
     if found is None:
-        own = ", ".join(dict.fromkeys(key for row in some[:9] for key in row)) or "nothing"
-        raise BadData(f"{path}: no row has a key for {what}: one of {', '.join(keys)}. They have {own}")
+        own = held(dict.fromkeys(key for row in some[:9] for key in row))
+        raise BadData(f"{path}: no row has a key for {what}: one of {keys.some(names)}. They have {own}")
     return found
 
 
@@ -154,7 +162,7 @@ def by(*keys: Sequence[str]) -> Join:
 
     def name(row: Row) -> str | None:
         found = [first(row, group) for group in keys]
-        return None if None in found else " | ".join(text(one).strip() for one in found)
+        return None if None in found else " | ".join(identity(one) for one in found)
 
     return name
 

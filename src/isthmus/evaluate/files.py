@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import BadData
+from isthmus.evaluate.keys import SAID, some
 
 Row = dict[str, Any]
 TABLES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -24,7 +26,10 @@ COLUMNS = {
     "predictions": "prediction", "preds": "prediction", "hypotheses": "hypothesis", "hyps": "hypothesis",
     "references": "reference", "refs": "reference", "targets": "target", "labels": "label", "truths": "truth",
     "ground_truths": "ground_truth", "ids": "id", "questions": "question", "answers": "answer",
+    "responses": "response", "outputs": "output",
 }  # fmt: skip
+LISTS = {"results", "data", "annotations", "rows", "samples", "predictions", "questions", "images", "examples"}
+COMMAS = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])')  # texts, so that none in them is found, and commas too many
 SHEETS = (".xlsx", ".xlsm")
 HUGE = min(sys.maxsize, 2**31 - 1)  # characters of a field: tables hold pictures in base64
 
@@ -32,9 +37,26 @@ HUGE = min(sys.maxsize, 2**31 - 1)  # characters of a field: tables hold picture
 def document(path: Path) -> Any:
     """What a JSON file holds; of JSON lines, or objects with or without commas between them, a list.
 
+    A comma before a closing bracket is overlooked, and the batches of a pipeline of transformers are its outputs.
+
     Raises `BadData` naming the file and the line for what is not JSON, and for an empty file.
     """
     text = _text(path)
+    try:
+        found = _values(text, path)
+    except BadData:
+        if (mended := COMMAS.sub(lambda match: " " if match[0] == "," else match[0], text)) == text:
+            raise
+        found = _values(mended, path)
+    if not found:
+        raise BadData(f"{path}: the file is empty")
+    if len(found) == 1 and not (path.suffix == ".jsonl" and isinstance(found[0], dict)):
+        return _outputs(found[0])
+    return _outputs(found)
+
+
+def _values(text: str, path: Path) -> list[Any]:
+    """The values of a text, one behind the other."""
     decoder = json.JSONDecoder()
     found: list[Any] = []
     place = _next(text, 0)
@@ -47,9 +69,32 @@ def document(path: Path) -> Any:
             raise BadData(f"{path}, line {text.count(chr(10), 0, at) + 1}: not JSON: {what}") from error
         found.append(value)
         place = _next(text, place)
-    if not found:
-        raise BadData(f"{path}: the file is empty")
-    return found[0] if len(found) == 1 and not (path.suffix == ".jsonl" and isinstance(found[0], dict)) else found
+    return found
+
+
+def _outputs(found: Any) -> Any:
+    """What pipelines of transformers give, as rows: of each sample a list, of one output, or of labels with scores.
+
+    >>> _outputs([[{"generated_text": "a dog"}], [{"score": 0.1, "answer": "no"}, {"score": 0.9, "answer": "yes"}]])
+    [{'generated_text': 'a dog'}, {'score': 0.9, 'answer': 'yes'}]
+    >>> _outputs([{"generated_text": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Yes"}]}])
+    [{'generated_text': 'Yes'}]
+    """
+    return [_output(one) for one in found] if isinstance(found, list) else found
+
+
+def _output(one: Any) -> Any:
+    if isinstance(one, list) and one and all(isinstance(own, dict) for own in one):
+        if len(one) == 1:
+            return _output(one[0])
+        if all({"label", "score"} == own.keys() for own in one):
+            return {"scores": one}
+        if all({"answer", "score"} <= own.keys() for own in one):
+            return max(one, key=lambda own: float(own["score"]))
+    if isinstance(one, dict) and isinstance(said := one.get("generated_text"), list) and said:
+        last = said[-1]
+        return one | {"generated_text": last.get("content", "") if isinstance(last, dict) else last}
+    return one
 
 
 def rows(path: Path) -> list[Row]:
@@ -62,11 +107,11 @@ def rows(path: Path) -> list[Row]:
     elif path.suffix.lower() == ".parquet":
         found = _parquet(path)
     elif (ending := path.suffix.lower()) in TABLES and not (text := _text(path)).lstrip().startswith(("{", "[")):
-        found = list(_table(path, text, TABLES[ending]))
+        found = list(_table(path, text, _delimiter(text, ending)))
     else:
         found = document(path)
     if isinstance(found, Mapping):
-        lists = [value for value in found.values() if isinstance(value, list)]
+        lists = [] if single(found) else [value for value in found.values() if isinstance(value, list)]
         found = columns(found) or (lists[0] if len(lists) == 1 else [dict(found)])
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise BadData(f"{path}: expected a list of objects, one for each sample")
@@ -76,16 +121,50 @@ def rows(path: Path) -> list[Row]:
 
 
 def columns(found: Mapping[str, Any]) -> list[Row]:
-    """The rows of an object of lists, one for each column, of the same length; none where it is no such object.
+    """The rows of an object of lists, one for each column; none where it is no such object.
+
+    Raises `BadData` for lists of different lengths.
 
     >>> columns({"predictions": ["a dog", "a cat"], "references": ["a dog", "a cow"]})
     [{'prediction': 'a dog', 'reference': 'a dog'}, {'prediction': 'a cat', 'reference': 'a cow'}]
     """
     names = {COLUMNS.get(str(key).lower(), ""): value for key, value in found.items()}
     lengths = {len(value) if isinstance(value, list) else -1 for value in names.values()}
-    if "" in names or len(names) < 2 or len(lengths) != 1 or lengths <= {-1, 0}:
+    if "" in names or len(names) < 2 or -1 in lengths or lengths == {0}:
         return []
+    if len(lengths) > 1:
+        told = ", ".join(f"{len(value):,} {key}" for key, value in found.items())
+        raise BadData(f"the lists have different lengths: {told}")
     return [dict(zip(names, cells, strict=True)) for cells in zip(*names.values(), strict=True)]
+
+
+def single(found: Mapping[str, Any]) -> bool:
+    """Whether an object is one row, the only one of a file, whatever lists are in it.
+
+    >>> single({"question_id": 1, "prediction": "a dog", "answers": ["dog"]}), single({"version": 1, "data": []})
+    (True, False)
+    """
+    lists = {str(key).lower() for key, value in found.items() if isinstance(value, list)}
+    plain = {str(key).lower() for key in found} - lists
+    return not lists & LISTS and bool(plain & {*SAID, "question_id", "image_id", "question", "caption"})
+
+
+def flat(row: Mapping[str, Any]) -> Row:
+    """A row with what lies in its `doc`, a sample that an evaluation harness logs, beside what the harness adds."""
+    doc = row.get("doc")
+    if not isinstance(doc, Mapping):
+        return dict(row)
+    return {str(key).lower(): value for key, value in doc.items()} | {key: row[key] for key in row if key != "doc"}
+
+
+def identity(value: Any) -> str:
+    """An id as text: the 12 that a table of numbers has as 12.0.
+
+    >>> identity(12.0), identity(" 12.0 "), identity("a.0"), identity("1.50")
+    ('12', '12', 'a.0', '1.50')
+    """
+    found = str(value[0] if isinstance(value, list) and value else value).strip()
+    return found.removesuffix(".0") if re.fullmatch(r"\d+\.0", found) else found
 
 
 def by_id(path: Path, *, ids: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
@@ -101,7 +180,7 @@ def by_id(path: Path, *, ids: Sequence[str], texts: Sequence[str]) -> dict[str, 
                 return {str(key): value for key, value in found.items()}
     answers: dict[str, Any] = {}
     for number, row in enumerate(rows(path), 1):
-        name = str(pick(row, ids, path, number))
+        name = identity(pick(row, ids, path, number))
         if name in answers:
             raise BadData(f"{path}, row {number}: the id {name} stands twice")
         answers[name] = pick(row, texts, path, number)
@@ -113,9 +192,12 @@ def pick(row: Mapping[str, Any], keys: Sequence[str], path: Path, number: int) -
     for key in keys:
         if key in row:
             return row[key]
-    raise BadData(
-        f"{path}, row {number}: none of the keys {', '.join(keys)}. It has {', '.join(map(str, row)) or 'none'}"
-    )
+    raise BadData(f"{path}, row {number}: none of the keys {some(keys)}. It has {held(row)}")
+
+
+def held(row: Mapping[str, Any]) -> str:
+    """A row's keys, for a message."""
+    return ", ".join(str(key) for key in row if not str(key).startswith("_")) or "none"
 
 
 def matched(
@@ -169,6 +251,12 @@ def _next(text: str, place: int) -> int:
     while place < len(text) and text[place] in " \t\r\n,":
         place += 1
     return place
+
+
+def _delimiter(text: str, ending: str) -> str:
+    """What parts the columns: as the name says, or in .csv what Excel writes where a comma is the decimal point."""
+    head = text.split("\n", 1)[0]
+    return next((own for own in ",;\t" if own in head), ",") if ending == ".csv" else TABLES[ending]
 
 
 def _table(path: Path, text: str, delimiter: str) -> Iterator[Row]:

@@ -30,6 +30,7 @@ from types import ModuleType
 
 from isthmus import registry
 from isthmus.errors import BadData, UnknownName
+from isthmus.evaluate.packed import unpacked
 from isthmus.evaluate.scored import MODES, Scored
 
 __all__ = ["PACKAGE", "asking", "score"]
@@ -52,6 +53,7 @@ def score(
         UnknownName: for a benchmark or a mode that does not exist.
         BadData: for files that are missing, are in another form, or do not belong together.
     """
+    benchmark = benchmark.lower()
     module = registry.find(PACKAGE, benchmark)
     if mode not in MODES:
         raise UnknownName(registry.miss("mode", mode, MODES))
@@ -62,7 +64,8 @@ def score(
     if places["references"] is None and module.REFERENCES and not getattr(module, "INSIDE", False):
         raise BadData(f"{benchmark} needs --references: {next(iter(module.REFERENCES))}")
     try:
-        found: Scored = module.score(places["predictions"], places["references"], mode)
+        with unpacked(places["predictions"]) as own, unpacked(places["references"]) as truths:
+            found: Scored = module.score(own, truths, mode)
     except BadData as error:
         if any(place is not None and str(place) in str(error) for place in places.values()):
             raise

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks import pope
 from isthmus.evaluate.benchmarks._rows import text
 from isthmus.evaluate.files import Row, pick
 from isthmus.evaluate.scored import Scored
 
 KEYS = ("category", "subcategory", "set_id", "figure_id", "question_id")
-SAID = ("model_prediction", "prediction", "model_output", "gpt4v_output", "response", "text", "pred", "output")
+SAID = keys.said("model_prediction", "prediction", "model_output", "gpt4v_output", "response", "text", "pred", "output")
 WRONG, RIGHT, UNCLEAR = 0, 1, 2  # a judge's verdicts
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 PERIODS = int(re.UNICODE)  # the flag is passed as the count of replacements, as in the code of VQA

@@ -12,44 +12,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._rows import table, text
-from isthmus.evaluate.files import SHEETS, document, matched
+from isthmus.evaluate.files import SHEETS, document, held, identity, matched
 from isthmus.evaluate.scored import Scored
 
 IDS = ("id", "utt_id", "utt", "question_id", "index", "key", "audio", "file", "path", "segment_id")
-SAID = (
-    "prediction",
-    "hypothesis",
-    "hyp",
-    "pred",
-    "pred_text",
-    "predicted",
-    "output",
-    "response",
-    "translation",
-    "hypo",
-    "mt",
-    "candidate",
-    "model_output",
-    "predicted_text",
-    "generated_text",
-    "text",
+SAID = keys.said(
+    *("prediction", "hypothesis", "hyp", "pred", "pred_text", "predicted", "output", "response", "translation", "hypo"),
+    *("mt", "candidate", "model_output", "predicted_text", "translation_text", "summary_text", "text"),
 )
 TRUTH = (
-    "reference",
-    "references",
-    "ref",
-    "refs",
-    "truth",
-    "ground_truth",
-    "gt",
-    "target",
-    "label",
-    "gt_text",
-    "transcript",
-    "transcription",
-    "sentence",
-    "answer",
+    *keys.truths(
+        *("reference", "references", "ref", "refs", "truth", "ground_truth", "gt", "target", "label", "gt_text"),
+        *("transcript", "transcription", "sentence", "answer", "answers"),
+    ),
     "text",
 )
 TRN = re.compile(r"(.*?)\s*\(([^()\s]+)\)\s*")
@@ -100,8 +77,8 @@ def _inside(path: Path, found: Scored) -> list[Pair]:
         said = next((key for key in SAID if key in row and key != truth), "")
         if not truth or not said:
             raise BadData(
-                f"{path}, row {number}: what was said ({', '.join(SAID)}) and its reference ({', '.join(TRUTH)}) are"
-                f" needed in each row, or give --references. It has {', '.join(row)}"
+                f"{path}, row {number}: what was said ({keys.some(SAID)}) and its reference ({keys.some(TRUTH)}) are"
+                f" needed in each row, or give --references. It has {held(row)}"
             )
         name = next((text(row[key]) for key in IDS if text(row.get(key))), str(number))
         if row[said] is None or row[said] != row[said]:
@@ -111,15 +88,15 @@ def _inside(path: Path, found: Scored) -> list[Pair]:
     return done
 
 
-def _texts(path: Path, keys: Sequence[str]) -> Texts:
+def _texts(path: Path, names: Sequence[str]) -> Texts:
     """The texts of a file or a folder of transcripts, each with its id where it has one."""
     if path.is_dir():
         files = sorted(path.rglob("*.trans.txt")) or sorted(path.rglob("*.txt"))
         if not files:
             raise BadData(f"{path}: no file *.trans.txt or *.txt in this folder")
-        return [pair for file in files for pair in _texts(file, keys)]
+        return [pair for file in files for pair in _texts(file, names)]
     if path.suffix.lower() in SHEETS or _structured(path):
-        return _of_rows(path, keys)
+        return _of_rows(path, names)
     lines = text_lines(path)
     if not lines:
         raise BadData(f"{path}: the file is empty")
@@ -131,17 +108,17 @@ def _texts(path: Path, keys: Sequence[str]) -> Texts:
     return [(None, line) for line in lines]
 
 
-def _of_rows(path: Path, keys: Sequence[str]) -> Texts:
+def _of_rows(path: Path, names: Sequence[str]) -> Texts:
     if path.suffix == ".json":
-        held = document(path)
-        if isinstance(held, list) and held and all(isinstance(one, str | list) for one in held):
-            return [(None, one) for one in held]
+        listed = document(path)
+        if isinstance(listed, list) and listed and all(isinstance(one, str | list) for one in listed):
+            return [(None, one) for one in listed]
     found: Texts = []
-    for number, row in enumerate(table(path, keys[0]), 1):
-        key = next((key for key in keys if key in row), "")
+    for number, row in enumerate(table(path, names[0]), 1):
+        key = next((key for key in names if key in row), "")
         if not key:
-            raise BadData(f"{path}, row {number}: no text under {', '.join(keys)}. It has {', '.join(row)}")
-        found.append((next((text(row[name]) for name in IDS if text(row.get(name))), None), row[key]))
+            raise BadData(f"{path}, row {number}: no text under {keys.some(names)}. It has {held(row)}")
+        found.append((next((identity(text(row[name])) for name in IDS if text(row.get(name))), None), row[key]))
     return found
 
 

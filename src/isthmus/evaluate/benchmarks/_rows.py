@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.errors import BadData
-from isthmus.evaluate.files import SHEETS, TABLES, Row, columns, document, matched, pick, rows
+from isthmus.evaluate import keys
+from isthmus.evaluate.files import SHEETS, TABLES, Row, columns, document, identity, matched, pick, rows, single
 from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, proportion
 
 IDS = ("index", "question_id", "questionid", "q_id", "qid", "id", "sample_id", "data_id", "pid", "doc_id")
-SAID = ("prediction", "text", "response", "model_output", "model_prediction", "pred", "output", "filtered_resps")
-TRUTH = ("ground_truth", "gt", "gt_answer", "target", "label", "truth", "answer", "correct_answer")
+SAID = keys.said("prediction", "response", "model_output", "model_prediction", "text")
+TRUTH = keys.truths("ground_truth", "gt", "gt_answer", "target", "label", "truth", "answer")
 SHORT = 64  # characters: a longer `image` is a picture in base64, a shorter one the index of the row that holds it
 
 
@@ -99,7 +100,11 @@ def table(path: Path, value: str = "prediction") -> list[Row]:
     """The rows of a file; of `{id: text}` rows with that text under the key `value`, of `{id: {...}}` its objects."""
     if path.suffix.lower() not in (*SHEETS, *TABLES):
         found = document(path)
-        if isinstance(found, Mapping) and not (set(map(_key, found)) & {*IDS, *SAID} or columns(found)):
+        if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
+            return [{value: one} for one in found]
+        if isinstance(found, Mapping) and not (
+            set(map(_key, found)) & {*IDS, *SAID} or columns(found) or single(found)
+        ):
             if found and all(isinstance(own, Mapping) for own in found.values()):
                 return [{"index": key} | _named(own) for key, own in found.items()]
             if found and all(map(_plain, found.values())):
@@ -128,18 +133,23 @@ def asked(
     own = table(predictions)
     if references is None and not any(key in row for row in own for key in IDS):
         own = [{"index": number} | row for number, row in enumerate(own)]
+    true_rows = own if references is None else table(references, "answer")
+    if references and len(own) == len(true_rows) and not any(key in row for row in own for key in IDS):
+        ids = [pick(row, IDS, references, number) for number, row in enumerate(true_rows, 1)]
+        own = [{"index": name} | row for name, row in zip(ids, own, strict=True)]
+        found.notes.append("predictions have no ids and are matched with the questions by their order")
     answers = _by_id(own, predictions)
-    truths = answers if references is None else _by_id(table(references, "answer"), references)
+    truths = answers if references is None else _by_id(true_rows, references)
     names = matched(answers, truths, found.unscored)
     if more := len(answers) - len(names):
         found.notes.append(f"{more:,} predictions are of no question of {references} and were left out")
     source = references or predictions
     told = {key for row in answers.values() for key in row} & set(said)  # an empty cell of a sheet has no key
-    keys = said if references is None or told else (*said, "answer")
+    spoken = said if references is None or told else (*said, "answer")
     both = []
     for number, name in enumerate(names, 1):
         answer = text(
-            pick(answers[name] if not told else dict.fromkeys(told) | answers[name], keys, predictions, number)
+            pick(answers[name] if not told else dict.fromkeys(told) | answers[name], spoken, predictions, number)
         )
         true = text(pick(truths[name], truth, source, number)).strip()
         if not true:
@@ -151,7 +161,7 @@ def asked(
 def _by_id(some: Iterable[Row], path: Path) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for number, row in enumerate(some, 1):
-        name = text(pick(row, IDS, path, number)).strip()
+        name = identity(text(pick(row, IDS, path, number)))
         if name in found:
             raise BadData(f"{path}, row {number}: the id {name} stands twice")
         found[name] = row

@@ -12,16 +12,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._rows import table, text
-from isthmus.evaluate.files import Row, document, matched
+from isthmus.evaluate.files import Row, document, flat, identity, matched
 from isthmus.evaluate.scored import Scored
 
 IDS = ("question_id", "unique_id", "task_id", "id", "doc_id", "index", "idx", "sample_id", "qid")
 QUESTIONS = ("question", "problem", "prompt", "input", "inputs")
-SAID = (
-    "prediction", "predicted_answer", "pred", "response", "resps", "completion", "output", "model_output", "generation",
-    "generated_text", "model_answer", "text", "solution_text", "outputs", "responses", "filtered_resps",
-)  # fmt: skip
+SAID = keys.said(
+    *("prediction", "predicted_answer", "pred", "response", "resps", "completion", "output", "model_output"),
+    *(
+        "generation",
+        "generated_text",
+        "model_answer",
+        "solution_text",
+        "outputs",
+        "responses",
+        "filtered_resps",
+        "text",
+    ),
+)
 
 
 class Task(NamedTuple):
@@ -92,7 +102,7 @@ def tasks(
     if not spoken:
         known = ", ".join(key for key in answers[0] if not key.startswith("_"))
         raise BadData(
-            f"{predictions}: no row has an answer, under one of the keys {', '.join(said)}. Row 1 has {known}"
+            f"{predictions}: no row has an answer, under one of the keys {keys.some(said)}. Row 1 has {known}"
         )
     done = []
     for name, row, truth in pairs:
@@ -109,20 +119,12 @@ def _there(cell: object) -> bool:
     return cell is not None and cell == cell
 
 
-def truth_of(task: Task, keys: Sequence[str]) -> str:
+def truth_of(task: Task, names: Sequence[str]) -> str:
     """The first truth under one of the keys, as text. Raises `BadData` naming the question where there is none."""
-    for key in keys:
+    for key in names:
         if cell := text(task.row.get(key)):
             return cell
-    raise BadData(f"question {task.id}: no truth under {', '.join(keys)}")
-
-
-def flat(row: Row) -> Row:
-    """A row with what lies in `doc` (a sample of lm-evaluation-harness) beside what the harness adds."""
-    doc = row.get("doc")
-    if not isinstance(doc, dict):
-        return row
-    return {key.lower(): value for key, value in doc.items()} | {key: row[key] for key in row if key != "doc"}
+    raise BadData(f"question {task.id}: no truth under {keys.some(names)}")
 
 
 def _once(rows: list[Row]) -> list[Row]:
@@ -132,17 +134,17 @@ def _once(rows: list[Row]) -> list[Row]:
     return list({(row["_file"], row["doc_id"]): row for row in reversed(rows)}.values())[::-1]
 
 
-def _need(rows: list[Row], keys: Sequence[str], path: Path, what: str) -> None:
+def _need(rows: list[Row], names: Sequence[str], path: Path, what: str) -> None:
     for number, row in enumerate(rows, 1):
-        if not any(text(row.get(key)) for key in keys):
+        if not any(text(row.get(key)) for key in names):
             known = ", ".join(key for key in row if not key.startswith("_"))
-            raise BadData(f"{path}, row {number}: {what} is needed under one of {', '.join(keys)}. It has {known}")
+            raise BadData(f"{path}, row {number}: {what} is needed under one of {keys.some(names)}. It has {known}")
 
 
 def _ids(rows: list[Row]) -> list[str]:
     """The ids of rows under the first key that all of them have; empty without one, or where files repeat them."""
     for key in IDS:
-        names = [text(row.get(key)).strip() for row in rows]
+        names = [identity(text(row.get(key))) for row in rows]
         if all(names):
             several = len({row["_file"] for row in rows}) > 1
             if several and len(set(names)) < len(names):

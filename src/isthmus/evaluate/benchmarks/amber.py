@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._amber_nouns import Nouns, tables
 from isthmus.evaluate.benchmarks._asked import Answered, have, somewhere
 from isthmus.evaluate.benchmarks._asked_media import told
@@ -46,8 +47,8 @@ GET = "github.com/junyangwang0410/AMBER, and its pictures in the folder image"
 HEADLINE = "accuracy"
 LONGEST = 512  # tokens of a description
 IDS = ("id", "question_id", "index")
-SAID = ("response", "prediction", "pred", "text", "output", "answer")
-TRUTHS = ("truth", "label", "gt", "gt_ans", "ground_truth", "answer")
+SAID = keys.said("response", "prediction", "pred", "text", "output", "answer")
+TRUTHS = keys.truths("truth", "label", "gt", "gt_ans", "ground_truth", "answer")
 TYPES = ("type", "category", "cate")
 GENERATIVE = "generative"
 PARTS = {  # of the questions, with the small number below F1 in the authors' code

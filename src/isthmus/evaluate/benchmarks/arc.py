@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._letters import choose, labels
 from isthmus.evaluate.benchmarks._rows import text
 from isthmus.evaluate.benchmarks._tasks import loaded, tasks, truth_of
@@ -38,8 +39,10 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # rows of predictions may hold the truth
-TRUTHS = ("answerkey", "answer_key", "gold", "ground_truth", "truth", "target", "label", "answer")
-SAID = ("prediction", "pred", "predicted_answer", "response", "output", "completion", "text", "resps", "filtered_resps")
+TRUTHS = keys.truths("answerkey", "answer_key", "gold", "ground_truth", "truth", "target", "label", "answer")
+SAID = keys.said(
+    "prediction", "pred", "predicted_answer", "response", "output", "completion", "text", "resps", "filtered_resps"
+)
 NUMBERED = dict(zip("12345", "ABCDE", strict=True))
 
 

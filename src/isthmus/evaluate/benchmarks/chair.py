@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._asked import Answered
 from isthmus.evaluate.benchmarks._asked_media import told
 from isthmus.evaluate.benchmarks._coco import annotation_files, objects_by_image
@@ -48,7 +49,7 @@ HEADLINE = "chair_s"
 ASK = "Please describe this image in detail."  # as OPERA and later papers ask (Huang et al., 2023, arXiv:2311.17911)
 LONGEST = 512  # tokens of a description, as there
 IDS = ("image_id", "image", "img_id", "imgid", "image_name", "file_name", "question_id", "id", "index")
-SAID = ("caption", "text", "answer", "response", "prediction", "output", "description")
+SAID = ("caption", *keys.said("text", "answer", "response", "prediction", "output", "description"))
 OBJECTS = ("mscoco_gt_words", "gt_objects", "objects", "truth")
 
 DOUBLE = """

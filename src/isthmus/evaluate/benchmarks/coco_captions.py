@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import BadData, PartUnavailable
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._asked import Answered, amount, have, hubs, lines, objects, put, shown, somewhere
-from isthmus.evaluate.files import SHEETS, TABLES, document, pick, rows
+from isthmus.evaluate.files import SHEETS, TABLES, columns, document, pick, rows, single
 from isthmus.evaluate.metrics import bleu, cider, meteor, ptb, rouge
 from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Figure, Scored, mean, of_sums
@@ -46,7 +47,7 @@ PROMPT = (
     "Provide a one-sentence caption for the provided image."  # as lmms-eval asks; LLaVA-1.5 learnt it from TextCaps
 )
 IDS = ("image_id", "cocoid", "imgid", "img_id", "image", "question_id", "id", "index", "filename")
-SAID = (
+SAID = keys.said(
     *("prediction", "pred", "response", "generated_text", "generated_caption", "hypothesis", "hyp", "candidate"),
     *("model_output", "output", "caption", "text", "answer"),
 )
@@ -185,6 +186,8 @@ def _pairs(path: Path, keys: Sequence[str]) -> list[tuple[str, Any]]:
     """A picture's id and what is said of it, in the order of the file."""
     if path.suffix.lower() not in (*SHEETS, *TABLES):
         held = document(path)
+        if isinstance(held, Mapping) and (columns(held) or single(held)):
+            return _of_rows(rows(path), path, keys)
         if isinstance(held, Mapping) and "annotations" in held:
             return _of_rows(held["annotations"], path, keys)
         if isinstance(held, Mapping) and isinstance(held.get("images"), list):

@@ -87,9 +87,12 @@ def _scores(row: Row, where: str) -> list[dict[str, Any]]:
 
 def _one(cell: Any, logits: bool, where: str) -> Probabilities:
     """One reference's three numbers; logits through a softmax."""
+    lower: dict[str, Any] = {}
     if isinstance(cell, dict):
         lower = {str(key).lower(): value for key, value in cell.items()}
         cell = [lower.get(name) for name in CLASSES]
+    if cell == [None, None, None] and all(str(name).startswith("label_") for name in lower):
+        raise BadData(f"{where}: {', '.join(lower)} do not say which is which: name them {', '.join(CLASSES)}")
     try:
         numbers = [float(one) for one in cell]
     except (TypeError, ValueError) as error:

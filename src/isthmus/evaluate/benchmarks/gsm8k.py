@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._numbers import final
 from isthmus.evaluate.benchmarks._tasks import Task, loaded, tasks, truth_of
 from isthmus.evaluate.files import Row
@@ -29,7 +30,7 @@ PREDICTIONS = {
 }
 REFERENCES = {"test.jsonl of the authors": '{"question": "Weng earns $12 an hour ...", "answer": "... #### 10"}'}
 INSIDE = True  # rows of predictions may hold the truth
-TRUTHS = ("ground_truth", "gold", "truth", "gt", "reference", "label", "answer", "target")
+TRUTHS = keys.truths("ground_truth", "gold", "truth", "gt", "reference", "label", "answer", "target")
 INVALID = "[invalid]"
 MARKED = re.compile(r"#### (\-?[0-9.,]+)")
 ANY = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")

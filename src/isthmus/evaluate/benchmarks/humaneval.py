@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -36,7 +34,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     """pass@1, and pass@10 and pass@100 where each task has so many samples; both modes are the same."""
     found = Scored()
     samples: dict[str, list[Row]] = defaultdict(list)
-    for number, row in enumerate(_rows(predictions), 1):
+    for number, row in enumerate(rows(predictions), 1):
         if "task_id" not in row:
             raise BadData(f"{predictions}, row {number}: no task_id. It has {', '.join(row) or 'nothing'}")
         samples[text(row["task_id"])].append(row)
@@ -51,17 +49,6 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     return found
 
 
-def _rows(path: Path) -> list[Row]:
-    """The rows of a file, which may be packed by gzip."""
-    if path.suffix != ".gz":
-        return rows(path)
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path}: not JSON lines that gzip packed ({error})") from error
-
-
 def _told(samples: dict[str, list[Row]]) -> dict[str, list[bool]] | None:
     """What the rows themselves say of each sample; None where they do not."""
     if not all(isinstance(row.get("passed"), bool) for some in samples.values() for row in some):
@@ -71,7 +58,7 @@ def _told(samples: dict[str, list[Row]]) -> dict[str, list[bool]] | None:
 
 def _run(samples: dict[str, list[Row]], references: Path, found: Scored) -> dict[str, list[bool]]:
     """Run every sample; what came of those that failed is counted in the notes."""
-    tasks = {text(row.get("task_id")): row for row in _rows(references)}
+    tasks = {text(row.get("task_id")): row for row in rows(references)}
     names = matched(samples, tasks, found.unscored)
     if more := len(samples) - len(names):
         found.notes.append(f"samples of {more:,} tasks that the references do not have were left out")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._instructions import CHECKS, CannotJudge
 from isthmus.evaluate.files import Row, matched, rows
 from isthmus.evaluate.scored import Figure, Scored, proportion
@@ -25,7 +26,7 @@ REFERENCES = {
 }
 INSIDE = True  # the harness's samples hold the instructions
 LISTS = ("keywords", "forbidden_words")  # of words; counts are numbers, anything else is a text
-SAID = ("response", "prediction", "answer", "output", "text", "resps")
+SAID = keys.said("response", "prediction", "answer", "output", "text", "resps")
 
 
 class Followed(NamedTuple):

@@ -166,22 +166,22 @@ def _figures(runs: Sequence[Sequence[Review]], mode: str) -> dict[str, Figure]:
                 reference, model = short
         return np.asarray(100 * np.where(reference != 0, model / reference, np.nan).mean(-1))
 
+    n = max(len(places), *map(len, runs))  # a question can have several reviews in one file
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
-            "relative_score": of_sums(relative, sums, images),
-            "score": of_sums(lambda s: 10 * (s[..., 1::3] / s[..., 2::3]).mean(-1), sums, images),
-            "reference_score": of_sums(lambda s: 10 * (s[..., 0::3] / s[..., 2::3]).mean(-1), sums, images),
+            "relative_score": of_sums(relative, sums, images, n),
+            "score": of_sums(lambda s: 10 * (s[..., 1::3] / s[..., 2::3]).mean(-1), sums, images, n),
+            "reference_score": of_sums(lambda s: 10 * (s[..., 0::3] / s[..., 2::3]).mean(-1), sums, images, n),
         }
 
 
 def _run(path: Path, name: str, rows: Sequence[Row], mode: str, found: Scored) -> list[Review]:
     """The reviews of one file."""
-    some, failed = [], 0
+    some, failed, again = [], 0, 0
     seen: set[str] = set()
     for number, row in enumerate(rows, 1):
         own = text(first(row, IDS) if first(row, IDS) is not None else number)
-        if own in seen:
-            raise BadData(f"{path} ({name}), row {number}: the question {own} stands twice")
+        again += own in seen
         seen.add(own)
         scores = _scores(row, mode, f"{path} ({name}), row {number}")
         if scores == FAILED:
@@ -193,8 +193,14 @@ def _run(path: Path, name: str, rows: Sequence[Row], mode: str, found: Scored) -
         some.append(Review(own, category, scores, text(row.get("image", own))))
     if failed and mode == "official":
         found.notes.append(f"{name}: {failed} reviews without two scores count as -1 for both, as in the reference")
-    if not some:
-        raise BadData(f"{path} ({name}): no review in it has two scores")
+    if again:
+        found.notes.append(f"{name}: {again} reviews are of questions that have one already; the means are over all")
+    told = any({"content", "review", "tuple"} & row.keys() for row in rows)
+    if not some or (not told and all(one.scores == FAILED for one in some)):
+        raise BadData(
+            f"{path} ({name}): no review in it has two scores on its first line. Answers are judged first: isthmus"
+            f" judge llava-bench --answers {path}"
+        )
     return some
 
 

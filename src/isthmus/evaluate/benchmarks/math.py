@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._latex import boxed, equal, inside
 from isthmus.evaluate.benchmarks._numbers import value
 from isthmus.evaluate.benchmarks._rows import Judged, accuracies, slug, text
@@ -35,7 +36,7 @@ REFERENCES = {
     ),
 }
 INSIDE = True  # rows of predictions may hold the truth
-TRUTHS = ("solution", "answer", "ground_truth", "gold", "gt", "truth", "label", "target")
+TRUTHS = keys.truths("solution", "answer", "ground_truth", "gold", "gt", "truth", "label", "target")
 LINE = re.compile(r"^\d+ TYPE: (.*?) \| LEVEL: (.*?) \| OUTPUT: (.*?) \| ANSWER: (.*?) \| FNAME: .*?$", re.M | re.S)
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._numbers import final
 from isthmus.evaluate.benchmarks._rows import Judged, accuracies, text
 from isthmus.evaluate.benchmarks._tasks import Task, tasks, truth_of
@@ -23,7 +24,7 @@ REFERENCES = {
     "rows": '{"lang": "de", "inputs": "...", "targets": "18"}',
 }
 INSIDE = True  # rows of predictions may hold the truth
-TRUTHS = ("targets", "target", "answer_number", "ground_truth", "gold", "truth", "label", "answer")
+TRUTHS = keys.truths("targets", "target", "answer_number", "ground_truth", "gold", "truth", "label", "answer")
 WORDS = {
     "bn": "উত্তর", "de": "Antwort", "en": "Answer", "es": "Respuesta", "fr": "Réponse", "ja": "答え", "ru": "Ответ",
     "sw": "Jibu", "te": "సమాధానం", "th": "คำตอบ", "zh": "答案",

@@ -130,6 +130,8 @@ def _figure(some: Sequence[Grade]) -> Figure:
 def _graded(path: Path, mode: str, found: Scored) -> dict[str, list[float]]:
     """The grades of each question, as many for each."""
     rows = records(path)
+    if all({"id", "answer"} == row.keys() and isinstance(row["answer"], int | float) for row in rows):
+        rows = [{"id": row["id"], "score": row["answer"]} for row in rows]  # grades by id
     if not any("score" in row for row in rows):
         raise BadData(
             f"{path}: no grades (score: [0.5]). Answers alone cannot be scored: have a judge grade them first, with"

@@ -13,9 +13,8 @@ import numpy as np
 from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks._asked import have, hubs, shown, somewhere
 from isthmus.evaluate.benchmarks._rows import SAID, TRUTH, slug, table, text
-from isthmus.evaluate.benchmarks._tasks import flat
 from isthmus.evaluate.benchmarks.pope import read
-from isthmus.evaluate.files import Row, pick, rows
+from isthmus.evaluate.files import Row, flat, pick, rows
 from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, proportion
 from isthmus.types import Image

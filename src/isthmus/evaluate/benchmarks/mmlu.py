@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._letters import LETTERS, Choice, choose
 from isthmus.evaluate.benchmarks._rows import Judged, accuracies, slug, text
 from isthmus.evaluate.benchmarks._subjects import SUBJECTS, subject_in
@@ -37,8 +38,10 @@ REFERENCES = {
     "rows": '{"subject": "anatomy", "question": "...", "choices": ["...", "..."], "answer": 1}',
 }
 INSIDE = True  # rows of predictions may hold the truth
-TRUTHS = ("gold", "ground_truth", "truth", "correct_answer", "answer", "target", "label", "answerkey")
-SAID = ("prediction", "pred", "predicted_answer", "response", "output", "completion", "model_answer", "text", "resps")
+TRUTHS = keys.truths("gold", "ground_truth", "truth", "correct_answer", "answer", "target", "label", "answerkey")
+SAID = keys.said(
+    "prediction", "pred", "predicted_answer", "response", "output", "completion", "model_answer", "text", "resps"
+)
 
 
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate import questions as form
 from isthmus.evaluate.benchmarks import _mmmu
 from isthmus.evaluate.benchmarks._asked import Answered, have, hubs, lines, put, shown
@@ -19,7 +20,7 @@ from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._mmmu import DOMAINS, ORDER
 from isthmus.evaluate.benchmarks._rows import Asked, Judged, accuracies, asked, slug, text
 from isthmus.evaluate.benchmarks.mmbench import judged
-from isthmus.evaluate.files import SHEETS, TABLES, document, matched, pick, rows
+from isthmus.evaluate.files import SHEETS, TABLES, columns, document, flat, matched, pick, rows
 from isthmus.evaluate.scored import Scored
 from isthmus.types import Medium
 
@@ -45,7 +46,9 @@ GET = "huggingface.co/datasets/MMMU/MMMU"
 HUB = "MMMU/MMMU"
 HEADLINE = "accuracy"
 IMAGES = 7  # at most, of a question
-SAID = ("response", "prediction", "text", "pred", "model_output", "parsed_pred")
+SAID = keys.said("response", "prediction", "text", "pred", "model_output", "parsed_pred")
+
+TRUTHS = keys.truths("answer", "ground_truth", "gt", "label")
 
 
 class Asking(NamedTuple):
@@ -157,7 +160,7 @@ def _inside(path: Path) -> list[Asking]:
             raise BadData(f"{path}: no SUBJECT/output.json in this folder")
     questions, seen = [], set()
     for file in files:
-        for number, row in enumerate(rows(file), 1):
+        for number, row in enumerate(map(flat, rows(file)), 1):
             name = str(row.get("id", row.get("question_id", row.get("index", number))))
             if name in seen:
                 raise BadData(f"{file}, row {number}: the id {name} stands twice")
@@ -174,9 +177,13 @@ def _inside(path: Path) -> list[Asking]:
 def _with(path: Path, references: Path, found: Scored) -> list[Asking]:
     """The questions of answers by id and of their references."""
     held = document(path)
-    if isinstance(held, list):
-        listed = enumerate(rows(path), 1)
-        held = {str(pick(row, ["id", "question_id"], path, i)): pick(row, SAID, path, i) for i, row in listed}
+    if isinstance(held, list) or (isinstance(held, Mapping) and columns(held)):
+        held = {}
+        for number, row in enumerate(map(flat, rows(path)), 1):
+            name = str(pick(row, ("id", "question_id", "index"), path, number))
+            if name in held:
+                raise BadData(f"{path}, row {number}: the id {name} stands twice")
+            held[name] = pick(row, (*SAID, "answer"), path, number)
     truths = document(references)
     if not isinstance(held, Mapping) or not isinstance(truths, Mapping):
         raise BadData(f"{path}, {references}: expected answers and truths by id, {next(iter(REFERENCES.values()))}")
@@ -195,7 +202,7 @@ def _with(path: Path, references: Path, found: Scored) -> list[Asking]:
 
 
 def _truths(row: Mapping[str, Any], path: Path, number: int) -> list[str]:
-    truth = pick(row, ["answer", "ground_truth", "gt", "label"], path, number)
+    truth = pick(row, TRUTHS, path, number)
     if isinstance(truth, str) and truth.startswith("['"):  # the data set has several truths as one text
         with suppress(ValueError, SyntaxError):
             truth = ast.literal_eval(truth)

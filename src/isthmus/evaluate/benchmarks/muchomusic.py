@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._asked import Answered, have
 from isthmus.evaluate.benchmarks._asked_media import told
 from isthmus.evaluate.benchmarks._choices import read as read_letter
@@ -43,7 +44,7 @@ DISTRACTORS = ("distractor_1_answer", "distractor_2_answer", "distractor_3_answe
 KEPT = ("id", "prompt", "answers", "answer_orders", "dataset", "genre", "reasoning", "knowledge", "audio_path")
 LETTERS = "ABCD"
 PREFIX = "The correct answer is:"
-SAID = ("model_output", "prediction", "response", "text", "output")
+SAID = keys.said("model_output", "prediction", "response", "text", "output")
 
 
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:

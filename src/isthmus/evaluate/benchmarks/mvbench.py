@@ -10,6 +10,7 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from isthmus.errors import BadData, BadMedia
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._asked import amount, have
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, macro, slug, table, text
@@ -57,7 +58,7 @@ SOURCES = {  # where each task's videos lie below the folder of videos
     "episodic_reasoning": "tvqa", "counterfactual_inference": "clevrer",
 }  # fmt: skip
 RATE = 3  # frames a second of the folders of frames
-TRUTH = ("gt", "answer", "truth", "target")
+TRUTH = keys.truths("gt", "answer", "truth", "target")
 
 
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:

@@ -59,7 +59,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         one.truth["question_type"] = CATEGORIES.get(kind, kind)
     rule = vqa.vqa if mode == "official" else vqa.textvqa
     order = [slug(name) for name in CATEGORIES.values()]
-    add(found, "accuracy", accuracies(some, rule, ("question_type",)), order)
+    add(found, "accuracy", accuracies(some, rule, ("question_type",), found), order)
     return found
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from isthmus.errors import BadData
+from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._rows import table, text
-from isthmus.evaluate.benchmarks._tasks import flat
-from isthmus.evaluate.files import Row, folder, rows
+from isthmus.evaluate.files import Row, flat, folder, held, rows
 from isthmus.evaluate.questions import SHORT, Question, picture
 from isthmus.evaluate.scored import Figure, Scored, yes_no
 
@@ -36,11 +36,11 @@ DATA = {
 GET = "github.com/RUCAIBox/POPE (output/coco) and val2014.zip of cocodataset.org"
 HUB = "lmms-lab/POPE"
 HEADLINE = "accuracy"
-SAID = (
+SAID = keys.said(
     *("prediction", "pred", "response", "model_answer", "model_output", "model_prediction", "output"),
     *("filtered_resps", "resps", "text", "answer", "pred_answer"),
 )
-TRUTHS = ("label", "labels", "gt", "gt_answer", "gt_ans", "ground_truth", "truth", "target", "answer")
+TRUTHS = keys.truths("label", "labels", "gt", "gt_answer", "gt_ans", "ground_truth", "truth", "target", "answer")
 SPLITS = ("adversarial", "popular", "random")
 YES = ("yes", "1", "true")
 IMAGES = ("image", "image_path", "image_source", "image_id")
@@ -57,7 +57,7 @@ class Read(NamedTuple):
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     """Each split's figures; of several splits, those over all questions as well."""
     found = Scored()
-    parts = _parts(predictions, references)
+    parts = _parts(predictions, references, found)
     every: list[Read] = []
     for name, pairs in parts.items():
         own = _read(name, pairs, mode, found)
@@ -134,7 +134,7 @@ def _read(split: str, pairs: Sequence[tuple[str, Row, Row]], mode: str, found: S
     return some
 
 
-def _parts(predictions: Path, references: Path | None) -> dict[str, list[tuple[str, Row, Row]]]:
+def _parts(predictions: Path, references: Path | None, notes: Scored) -> dict[str, list[tuple[str, Row, Row]]]:
     """For each split its questions: an id, the row with the truth, the row with the answer."""
     answers = _answers(predictions)
     if references is None:
@@ -149,8 +149,18 @@ def _parts(predictions: Path, references: Path | None) -> dict[str, list[tuple[s
                 f" {references} {len(truths):,} questions; they are matched by their order, so there must be as many"
             )
         ids = [_id(truth, i) for i, truth in enumerate(truths)]
-        found[name] = list(zip(ids, truths, own[name], strict=True))
+        found[name] = list(zip(ids, truths, _in_order(own[name], truths, notes), strict=True))
     return found if len(found) > 1 else _by_category(next(iter(found.values())))
+
+
+def _in_order(answers: list[Row], truths: Sequence[Row], found: Scored) -> list[Row]:
+    """The answers, which are matched by their order; where their ids are the questions' in another order, by these."""
+    given, wanted = ([row.get("question_id") for row in some] for some in (answers, truths))
+    if None in given or given == wanted or len(set(given)) < len(given) or set(given) != set(wanted):
+        return answers
+    found.notes.append("the answers are in another order than the questions, and are matched by their question_id")
+    by_id = dict(zip(given, answers, strict=True))
+    return [by_id[name] for name in wanted]
 
 
 def _by_category(some: list[tuple[str, Row, Row]]) -> dict[str, list[tuple[str, Row, Row]]]:
@@ -169,12 +179,12 @@ def _id(row: Row, place: int) -> str:
 def _answers(path: Path) -> list[Row]:
     """The rows of the predictions, each with what was said under `_said`; `text` may be the question itself."""
     found = folder(path, lambda file: [flat(row) for row in table(file)])
-    keys = {key for row in found for key in row}
+    there = {key for row in found for key in row}
     if all("?" in text(row.get("text")) for row in found):
-        keys -= {"text"}
-    key = next((key for key in SAID if key in keys), None)
+        there -= {"text"}
+    key = next((key for key in SAID if key in there), None)
     if key is None:
-        raise BadData(f"{path}: row 1: none of the keys {', '.join(SAID)}. It has {', '.join(found[0])}")
+        raise BadData(f"{path}: row 1: none of the keys {keys.some(SAID)}. It has {held(found[0])}")
     return [row | {"_said": row.get(key), "_key": key} for row in found]
 
 
@@ -184,8 +194,10 @@ def _true(some: list[Row], path: Path) -> list[Row]:
     for number, row in enumerate(some, 1):
         key = next((key for key in TRUTHS if key in row and key != row.get("_key")), None)
         if key is None:
-            own = ", ".join(name for name in row if not name.startswith("_"))
-            raise BadData(f"{path}, row {number}: none of the keys {', '.join(TRUTHS)}. It has {own}")
+            raise BadData(
+                f"{path}, row {number}: none of the keys {keys.some(TRUTHS)}. It has {held(row)}. Where the truths are"
+                " in a file of their own, give it with --references"
+            )
         found.append(row | {"_truth": row[key]})
     return found
 

@@ -13,7 +13,7 @@ from isthmus.evaluate.benchmarks._choices import noted, options
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, asked, table, text
 from isthmus.evaluate.benchmarks.mmbench import judged, marked, parts
-from isthmus.evaluate.files import SHEETS, TABLES, Row, document, matched, pick, rows
+from isthmus.evaluate.files import SHEETS, TABLES, Row, document, identity, matched, pick, rows
 from isthmus.evaluate.questions import LETTER, Question
 from isthmus.evaluate.scored import Scored
 
@@ -217,7 +217,7 @@ def _answers(path: Path) -> dict[str, Any]:
         return {name: int(value) for name, value in told.items()}
     answers: dict[str, Any] = {}
     for number, row in enumerate(table(path), 1):
-        name = text(pick(row, IDS, path, number))
+        name = identity(text(pick(row, IDS, path, number)))
         if name in answers:
             raise BadData(f"{path}, row {number}: the id {name} stands twice")
         said = pick(row, SAID if set(SAID) & row.keys() else (*SAID, "answer"), path, number)
@@ -260,6 +260,8 @@ def _problems(path: Path, answers: Mapping[str, Any]) -> dict[str, Row]:
     ids = {name: [str(pid) for pid in pids] for name, pids in named.items()}
     for name, row in {} if ids else some.items():
         ids.setdefault(str(row.get("split", "all")), []).append(name)
+    if not answers.keys() & some.keys():
+        return {name: dict(row) for name, row in some.items()}  # none match, which `matched` tells
     best = max(ids.values(), key=lambda own: (len(answers.keys() & set(own)), -len(own)), default=[])
     return {pid: dict(some[pid]) for pid in best if pid in some}
 

@@ -61,7 +61,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     if mode == "lenient":
         found.unscored |= {one.id: "the answer is empty" for one in some if not one.said.strip()}
         some = [one for one in some if one.said.strip()]
-    add(found, "accuracy", accuracies(some, vqa.textvqa, ()))
+    add(found, "accuracy", accuracies(some, vqa.textvqa, (), found))
     return found
 
 

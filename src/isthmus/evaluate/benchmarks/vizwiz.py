@@ -63,7 +63,9 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         raise BadData(f"{predictions}: rows have neither an answer nor the key answerable")
     if answered:
         rule = vqa.vizwiz if mode == "official" else vqa.textvqa
-        add(found, "accuracy", accuracies(pairs(predictions, truths, found, joins=JOINS), rule, ("answer_type",)))
+        add(
+            found, "accuracy", accuracies(pairs(predictions, truths, found, joins=JOINS), rule, ("answer_type",), found)
+        )
     if sure:
         found.add(_answerable(pairs(predictions, truths, found, said=("answerable",), joins=JOINS), predictions))
     return found

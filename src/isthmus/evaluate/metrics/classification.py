@@ -1,4 +1,4 @@
-"""Precision, recall, F1, average precision and the confusion matrix, as scikit-learn counts them.
+"""Accuracy, precision, recall, F1, average precision and the confusion matrix, as scikit-learn counts them.
 
 Pedregosa et al., "Scikit-learn: Machine Learning in Python", JMLR 12, 2011.
 """
@@ -15,11 +15,21 @@ AVERAGES = ("micro", "macro", "weighted")
 
 
 class Scores(NamedTuple):
-    """Precision, recall and F1, each between 0 and 1."""
+    """Accuracy, precision, recall and F1, each between 0 and 1."""
 
     precision: float
     recall: float
     f1: float
+
+
+def accuracy(truths: Sequence[Hashable], said: Sequence[Hashable]) -> float:
+    """The share of samples whose predicted class is the true one; NaN of none.
+
+    >>> accuracy(["cat", "cat", "dog", "owl"], ["cat", "dog", "dog", "dog"])
+    0.5
+    """
+    pairs = list(zip(truths, said, strict=True))
+    return sum(truth == one for truth, one in pairs) / len(pairs) if pairs else float("nan")
 
 
 def precision_recall_f1(truths: Sequence[Hashable], said: Sequence[Hashable], average: str = "macro") -> Scores:

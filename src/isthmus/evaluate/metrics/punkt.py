@@ -16,7 +16,11 @@ from isthmus.errors import PartUnavailable
 
 
 def tokens(text: str) -> list[str]:
-    """The words and marks of a text, in order, in their own case."""
+    """The words and marks of a text, in order, in their own case.
+
+    >>> tokens("Mr. Lee isn't here. He left.")
+    ['Mr.', 'Lee', 'is', "n't", 'here', '.', 'He', 'left', '.']
+    """
     from nltk.tokenize import NLTKWordTokenizer
 
     words = NLTKWordTokenizer()

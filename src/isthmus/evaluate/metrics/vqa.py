@@ -73,7 +73,11 @@ def plain_words(text: str, contractions: Mapping[str, str] = CONTRACTIONS) -> st
 
 
 def one_line(text: str) -> str:
-    """Without line breaks, tabs and outer white space."""
+    """Without line breaks, tabs and outer white space.
+
+    >>> one_line(" a red\\tcar\\n")
+    'a red car'
+    """
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
