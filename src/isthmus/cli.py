@@ -541,7 +541,7 @@ def judge(
       isthmus judge pairwise --answers a.jsonl --against b.jsonl --judge http://localhost:8000/v1#qwen --resume
     """
     from isthmus.command import again
-    from isthmus.evaluate import judging, told
+    from isthmus.evaluate import judging, told, verdicts
 
     if every:
         judging.listed(Console(), as_json)
@@ -558,6 +558,8 @@ def judge(
         print(json.dumps(found.to_dict(f"judge {rubric}", by), indent=1, allow_nan=False))
     else:
         told.show(f"{rubric}, judged by {by.rsplit('#')[-1]}", "strict", found, console)
+    if not verdicts.enough(found, coverage):
+        raise IsthmusError(f"too little was judged for a score. What may pass is asked again: {again()}")
 
 
 Data = Annotated[str, typer.Argument(help="Files, a folder or a data set, as in a recipe.")]

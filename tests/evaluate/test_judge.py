@@ -269,6 +269,44 @@ def test_air_bench_is_scored_from_marks_in_both_orders(tmp_path: Path) -> None:
     assert found.marks == {"chat/4": pytest.approx(0.5)}
 
 
+@pytest.mark.parametrize("name", ["mm-vet", "mmbench-video", "llava-bench", "air-bench"])
+def test_what_was_not_judged_is_unscored_in_the_benchmark_s_own_file(name: str, tmp_path: Path) -> None:
+    own = {
+        "question": "What?",
+        "reference": "a dog",
+        "answer_gt": "a dog",
+        "task_name": "music_QA",
+        "dimensions": "OCR",
+    }
+    rows = [own | {"uniq_id": i, "prediction": f"answer {i}."} for i in range(20)]
+    said = "8 6\nWhy." if rubric(name).kind == "pair" else "VERDICT: 1"
+
+    def most(prompt: str) -> str:
+        return "dunno" if "answer 3." in prompt else said
+
+    with served(most) as server:
+        found = judging.judge(name, f"{server.url}#tiny", write(tmp_path / "a.jsonl", rows), console=QUIET)
+        (path,) = tmp_path.glob("a.*.scores.json*")
+        told = score(name, path)
+        assert (len(found.unscored), len(told.unscored)) == (1, 1)
+        assert found.reasons() == told.reasons()
+        few = judging.judge(name, f"{server.url}#tiny", write(tmp_path / "b.jsonl", rows[:4]), console=QUIET)
+    assert not verdicts.enough(few)
+    assert not [*tmp_path.glob("b.*.scores.json*")], "of too little there is no file to score"
+    assert not any("isthmus score" in note for note in few.notes)
+
+
+def test_a_judge_that_is_dead_is_no_success(answers: Path, tmp_path: Path) -> None:
+    with served(lambda prompt: "dunno") as server:
+        line = ["judge", "grade", "--answers", str(answers), "--judge", f"{server.url}#tiny"]
+        done = CliRunner().invoke(cli.app, line)
+    assert done.exit_code == 1
+    with pytest.raises(BadData, match=r"none\.jsonl: no such file"):
+        judge.samples(tmp_path / "none.jsonl")
+    with pytest.raises(BadData, match="with --against"):
+        judge.cases(rubric("pairwise"), judge.samples(answers))
+
+
 def test_the_command(answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     with served(lambda prompt: "VERDICT: CORRECT") as server:
@@ -327,5 +365,5 @@ def test_files_that_cannot_be_judged(answers: Path, tmp_path: Path) -> None:
     bare = judge.samples(write(tmp_path / "c.jsonl", [{"id": 1, "answer": "x"}]))
     with pytest.raises(BadData, match="1: reference needs a reference"):
         judge.cases(rubric("reference"), bare)
-    with pytest.raises(BadData, match="give the other with --against"):
+    with pytest.raises(BadData, match="with --against"):
         judge.cases(rubric("pairwise"), bare)

@@ -17,7 +17,7 @@ from isthmus.evaluate import keys
 from isthmus.evaluate.files import SHEETS, TABLES, Row, columns, document, flat, held, identity, rows, single
 from isthmus.evaluate.scored import Scored
 
-IDS = ("question_id", "questionid", "qid", "id", "index", "sample_id", "doc_id")
+IDS = ("question_id", "questionid", "qid", "id", "index", "sample_id", "doc_id", "uniq_id")
 SAID = keys.said("text", "answer")
 TRUTHS = keys.truths(
     *("gt_answers", "gt_answer", "answer_gt", "ground_truth", "groundtruth", "gt", "annotation", "answers", "label"),
@@ -155,6 +155,14 @@ def column(some: Sequence[Row], names: Sequence[str], path: Path, what: str) -> 
         own = held(dict.fromkeys(key for row in some[:9] for key in row))
         raise BadData(f"{path}: no row has a key for {what}: one of {keys.some(names)}. They have {own}")
     return found
+
+
+def judged(some: Sequence[Row], found: Scored) -> list[Row]:
+    """The rows without those that `isthmus judge` marks as not judged, which are unscored for the reason there."""
+    for number, row in enumerate(some, 1):
+        if "unjudged" in row:
+            found.unscored[text(first(row, IDS) or number)] = text(row["unjudged"])
+    return [row for row in some if "unjudged" not in row]
 
 
 def by(*keys: Sequence[str]) -> Join:

@@ -242,6 +242,8 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadData(f"{path}: not text in UTF-8 (byte {error.start})") from error
+    except FileNotFoundError as error:
+        raise BadData(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise BadData(f"{path}: a folder, where a file is expected") from error
 

@@ -114,8 +114,8 @@ def cases(rubric: Rubric, some: Sequence[Sample], times: int = 1) -> list[Case]:
         texts = {"question": own.question, "context": own.context or "(nothing)"}
         if rubric.kind == "reference" and not own.reference:
             raise BadData(f"{own.id}: {rubric.name} needs a reference ({', '.join(TRUE)}), or --references")
-        if rubric.kind == "pair" and not (own.other or own.reference):
-            raise BadData(f"{own.id}: {rubric.name} compares two answers: give the other with --against")
+        if rubric.kind == "pair" and not (own.other or (own.reference and getattr(rubric.module, "SCORES", False))):
+            raise BadData(f"{own.id}: {rubric.name} compares two answers: give the other model's with --against")
         for run in range(times):
             if rubric.kind != "pair":
                 prompt = rubric.asked(**texts, answer=own.answer, reference=own.reference)

@@ -68,7 +68,7 @@ def judge(
             found.notes.append(
                 f"{len(theirs.unscored):,} of {len(people):,} samples of the calibration were not judged"
             )
-    if hasattr(own.module, "written"):
+    if hasattr(own.module, "written") and verdicts.enough(found, coverage):
         path = place.with_name(f"{place.stem}.scores.{own.module.ENDING}")
         put(path, own.module.written(_rows(own, some, lines)))
         found.notes.append(f"isthmus score {own.name} --predictions {path}")
@@ -85,8 +85,8 @@ def _rows(own: Rubric, some: list[judges.Sample], lines: list[judges.Line]) -> l
         by_id.setdefault(line["id"], []).append(line)
     rows = []
     for sample in some:
-        held = by_id[sample.id]
-        whole = [line for line in held if "value" in line] if all("value" in line for line in held) else []
+        held = by_id.get(sample.id, [])
+        whole = held if all("value" in line for line in held) else []
         rows.append(
             {
                 "id": sample.id,
@@ -95,6 +95,7 @@ def _rows(own: Rubric, some: list[judges.Sample], lines: list[judges.Line]) -> l
                 "judges": [line["judge"] for line in whole],
                 "category": sample.category,
                 "row": sample.row,
+                "unjudged": next((line["unjudged"] for line in held if "unjudged" in line), "no answer to judge"),
             }
         )
     return rows

@@ -26,8 +26,8 @@ def summary(rubric: Rubric, some: Sequence[Sample], lines: Sequence[Line], cover
     values = by_sample(rubric, lines, found)
     found.unscored |= {own.id: "no answer to judge" for own in some if not own.answer.strip()}
     judged = [own for own in some if own.id in values]
-    enough = len(judged) >= coverage * len(some)
-    if not enough:
+    found.metrics["coverage"] = proportion(own.id in values for own in some)
+    if not enough(found, coverage):
         found.notes.append(
             f"no score: {len(judged):,} of {len(some):,} samples were judged, and {coverage:.0%} are needed"
         )
@@ -35,11 +35,16 @@ def summary(rubric: Rubric, some: Sequence[Sample], lines: Sequence[Line], cover
         found.add(_figures(rubric, judged, values))
         for part in dict.fromkeys(own.category for own in judged if own.category):
             found.add(_figures(rubric, [own for own in judged if own.category == part], values), part)
-    found.add({"coverage": proportion(own.id in values for own in some)})
+    found.metrics["coverage"] = found.metrics.pop("coverage")  # behind the figures
     if judged:
         found.add(_biases(rubric, judged, values, lines))
         found.marks = {own.id: _one(rubric, values[own.id]) for own in judged}
     return found
+
+
+def enough(found: Scored, coverage: float = COVERAGE) -> bool:
+    """Whether so many samples of a summary were judged that there are figures of them."""
+    return found.metrics["coverage"].value >= coverage
 
 
 def by_sample(rubric: Rubric, lines: Sequence[Line], found: Scored) -> Values:

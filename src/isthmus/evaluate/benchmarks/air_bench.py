@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from isthmus.errors import BadData
-from isthmus.evaluate.answers import records, slug, text
+from isthmus.evaluate.answers import judged, records, slug, text
 from isthmus.evaluate.benchmarks._asked import Answered, have
 from isthmus.evaluate.benchmarks._asked_media import there, told
 from isthmus.evaluate.benchmarks._parts import Value, add
@@ -59,14 +59,16 @@ JUDGED = ("gpt-score", "gpt_score", "gen")
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     """Of chat the mean marks and the share of wins for each kind of sound; of choices the accuracy of each task."""
     del references
-    rows = records(predictions)
+    marked = Scored()
+    rows = judged(records(predictions), marked)
     chosen = [row for row in rows if "choice_a" in row]
     spoken = [row for row in rows if "choice_a" not in row]
-    judged = any(key in row for row in spoken for key in JUDGED)
-    if not chosen and not judged and not any("response" in row for row in spoken):
+    marks = any(key in row for row in spoken for key in JUDGED)
+    if not chosen and not marks and not any("response" in row for row in spoken):
         raise BadData(f"{predictions}: rows have neither gpt-score (chat, judged) nor choice_a (foundation)")
     found = _choices(chosen, predictions, mode) if chosen else Scored()
-    if judged:
+    found.unscored |= {f"{CHAT}/{name}": why for name, why in marked.unscored.items()}
+    if marks:
         _chat(spoken, "cir" in predictions.stem, found)
     else:
         file = predictions.with_name(OPEN)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from isthmus.errors import BadData
-from isthmus.evaluate.answers import IDS, first, records, slug, text
+from isthmus.evaluate.answers import IDS, first, judged, records, slug, text
 from isthmus.evaluate.benchmarks._asked import Answered, have, put, somewhere
 from isthmus.evaluate.files import Row, rows
 from isthmus.evaluate.questions import Question
@@ -72,7 +72,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
             raise BadData(f"{predictions}: no file of reviews (.jsonl) in this folder")
     else:
         files = [predictions]
-    rows = {file.stem: records(file) for file in files}
+    rows = {file.stem: judged(records(file), found) for file in files}
     for reviews in rows.values():
         for row in reviews:
             more = known.get(text(first(row, IDS)), {})

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.errors import BadData
-from isthmus.evaluate.answers import IDS, IMAGES, column, first, listed, records, slug, text
+from isthmus.evaluate.answers import IDS, IMAGES, column, first, judged, listed, records, slug, text
 from isthmus.evaluate.benchmarks._asked import Answered, Cell, have, hubs, lines, put, shown, somewhere
 from isthmus.evaluate.files import Row, document
 from isthmus.evaluate.questions import Question
@@ -129,7 +129,7 @@ def _figure(some: Sequence[Grade]) -> Figure:
 
 def _graded(path: Path, mode: str, found: Scored) -> dict[str, list[float]]:
     """The grades of each question, as many for each."""
-    rows = records(path)
+    rows = judged(records(path), found)
     if all({"id", "answer"} == row.keys() and isinstance(row["answer"], int | float) for row in rows):
         rows = [{"id": row["id"], "score": row["answer"]} for row in rows]  # grades by id
     if not any("score" in row for row in rows):

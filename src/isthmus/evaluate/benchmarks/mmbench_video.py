@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isthmus.errors import BadData
-from isthmus.evaluate.answers import IDS, column, first, listed, records, slug, text
+from isthmus.evaluate.answers import IDS, column, first, judged, listed, records, slug, text
 from isthmus.evaluate.benchmarks._asked import have
 from isthmus.evaluate.benchmarks._asked_media import there
 from isthmus.evaluate.benchmarks._parts import Value, add
@@ -50,7 +50,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     """
     del references
     found = Scored()
-    rows = records(predictions)
+    rows = judged(records(predictions), found)
     column(rows, ["score"], predictions, "the judge's mark")
     values, valid = [], []
     for number, row in enumerate(rows, 1):

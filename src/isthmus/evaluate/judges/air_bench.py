@@ -63,6 +63,6 @@ def written(rows: Sequence[Mapping[str, object]]) -> str:
     for row in rows:
         values: Any = row["values"]
         own: Any = row["row"]
-        for reference, model in values:
-            lines.append(json.dumps(own | {"gpt-score": f"{reference:.0f} {model:.0f}"}) + "\n")
+        told: list[dict[str, Any]] = [{"gpt-score": f"{reference:.0f} {model:.0f}"} for reference, model in values]
+        lines += [json.dumps(own | one) + "\n" for one in told or [{"unjudged": row["unjudged"]}]]
     return "".join(lines)

@@ -67,8 +67,11 @@ def written(rows: Sequence[Mapping[str, object]]) -> str:
     for row in rows:
         values: Any = row["values"]
         replies: Any = row["replies"]
+        own: dict[str, Any] = {"question_id": row["id"], "category": row.get("category", "")}
         if values:
-            own = {"question_id": row["id"], "category": row.get("category", ""), "content": "\n\n".join(replies)}
             pair = [fmean(one[place] for one in values) for place in (0, 1)]
-            lines.append(json.dumps(own | {"tuple": pair}) + "\n")
+            own |= {"content": "\n\n".join(replies), "tuple": pair}
+        else:
+            own["unjudged"] = row["unjudged"]
+        lines.append(json.dumps(own) + "\n")
     return "".join(lines)

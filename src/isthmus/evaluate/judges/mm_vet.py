@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from isthmus.evaluate.judges import Unread, number, verdict
 
@@ -48,15 +49,14 @@ def read(reply: str) -> float:
 
 
 def written(rows: Sequence[Mapping[str, object]]) -> str:
-    """The file of grades of MM-Vet's evaluator; what was not judged is not in it.
+    """The file of grades of MM-Vet's evaluator, with why there is none where there is none.
 
-    >>> written([{"id": "v1_0", "values": [0.5], "replies": ["0.5"], "judges": ["gpt-4"]}])
-    '{"v1_0": {"model": ["gpt-4"], "content": ["0.5"], "score": [0.5]}}'
+    >>> written([{"id": "v1_0", "values": [0.5], "judges": ["gpt"]}, {"id": "v1_1", "values": [], "unjudged": "hung"}])
+    '{"v1_0": {"model": ["gpt"], "content": ["0.5"], "score": [0.5]}, "v1_1": {"unjudged": "hung"}}'
     """
-    return json.dumps(
-        {
-            str(row["id"]): {"model": row["judges"], "content": row["replies"], "score": row["values"]}
-            for row in rows
-            if row["values"]
-        }
-    )
+    told: dict[str, Any] = {}
+    for row in rows:
+        values: Any = row["values"]
+        own = {"model": row.get("judges"), "content": [f"{one:g}" for one in values], "score": values}
+        told[str(row["id"])] = own if values else {"unjudged": row["unjudged"]}
+    return json.dumps(told)

@@ -48,7 +48,7 @@ def read(reply: str) -> float:
 
 
 def written(rows: Sequence[Mapping[str, object]]) -> str:
-    """The rows of the predictions with their marks, a line each; what was not judged is not among them.
+    """The rows of the predictions with their marks, a line each, or why there is none.
 
     >>> written([{"id": "1", "values": [2.0, 3.0], "row": {"index": 1, "video": "a"}}])
     '{"index": 1, "video": "a", "score": 2.5}\\n'
@@ -57,6 +57,6 @@ def written(rows: Sequence[Mapping[str, object]]) -> str:
     for row in rows:
         values: Any = row["values"]
         own: Any = row["row"]
-        if values:
-            lines.append(json.dumps(own | {"score": fmean(values)}) + "\n")
+        told = {"score": fmean(values)} if values else {"unjudged": row["unjudged"]}
+        lines.append(json.dumps(own | told) + "\n")
     return "".join(lines)
