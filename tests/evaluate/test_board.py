@@ -151,10 +151,51 @@ def test_what_does_not_fit_into_the_table_is_told_below_it(three: list[Path]) ->
     assert line.startswith(start)
     assert line.endswith("half: n = 20, 10 unscored, p = 0.25 (McNemar, exact, on 20 samples)")
     assert f"- {line}\n" in board_text.markdown(some, columns)
-    assert f"% {line}\n" in board_text.latex(some, columns)
+    assert f"{board_text.escaped(line)}\\par\n" in board_text.latex(some, columns)
     assert line.replace("'", "&#39;") in board_page.html(some, columns).decode()
     (even,) = board_text.notes(some[:2], board.columns(some[:2]))
     assert even.startswith("pope, official: n = 30; poor: p = ")
+
+
+def told(folder: Path, **more: Any) -> Path:
+    """Change what a run's results tell of its only benchmark."""
+    held = json.loads((folder / "results.json").read_text())
+    for own in held["benchmarks"].values():
+        own |= more
+    (folder / "results.json").write_text(json.dumps(held))
+    return folder
+
+
+def test_other_ways_of_asking_are_other_columns(tmp_path: Path) -> None:
+    plain, once = run(tmp_path / "a", "a", [1.0] * 20), run(tmp_path / "b", "b", [0.0] * 20)
+    told(plain, asked={"way": "generate", "circular": False, "limit": None})
+    told(once, asked={"way": "likelihood", "circular": True, "limit": None})
+    columns = board.columns(board.runs([plain, once]))
+    assert [own.mode for own in columns] == ["official", "official, circular, likelihood"]
+    assert not any(cell.best or cell.pair for own in columns for cell in own.cells)
+
+
+def test_a_lucky_few_are_not_the_best(tmp_path: Path) -> None:
+    whole, few = run(tmp_path / "a", "whole", [1.0] * 15 + [0.0] * 5), run(tmp_path / "b", "few", [1.0])
+    told(few, asked={"limit": 1}, notes=["only one"])
+    some = board.runs([whole, few])
+    (column,) = board.columns(some)
+    assert [(cell.best, cell.part, board_text.signs(cell)) for cell in column.cells] == [
+        (True, False, ""),
+        (False, True, "§"),
+    ]
+    assert "few: n = 1, p = 1 (McNemar, exact, on 1 samples), note: only one" in board_text.markdown(some, [column])
+
+
+def test_what_did_not_come_to_an_end_is_told(tmp_path: Path) -> None:
+    good, bad = run(tmp_path / "a", "a", [1.0]), run(tmp_path / "b", "b", [1.0], "mme")
+    for name in ("pope", "vqav2"):
+        (bad / name / "shards").mkdir(parents=True)
+    line = {"id": "1", "answer": None, "failed": "status 500"}
+    (bad / "pope" / "shards" / "00000.jsonl").write_text(json.dumps(line) + "\n")
+    pope, _, vqa = board.columns(board.runs([good, bad]))
+    assert pope.cells[1].why == "not finished: 1 of 1 failed, status 500"
+    assert (vqa.benchmark, vqa.cells[0].why, vqa.cells[1].why) == ("vqav2", "not asked", "not finished")
 
 
 def test_csv_and_latex_are_safe_to_open(three: list[Path], tmp_path: Path) -> None:

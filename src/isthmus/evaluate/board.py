@@ -40,6 +40,7 @@ class Run:
     folder: Path
     benchmarks: dict[str, Line]
     samples: dict[str, dict[str, Line]] = field(default_factory=dict)
+    begun: dict[str, str] = field(default_factory=dict)  # benchmarks that did not come to an end, and why
 
 
 class Pair(NamedTuple):
@@ -63,6 +64,7 @@ class Cell:
     best: bool = False
     pair: Pair | None = None
     why: str = ""
+    part: bool = False  # of the questions only some were asked, by --limit
 
     @property
     def coverage(self) -> float:
@@ -72,7 +74,7 @@ class Cell:
 
 @dataclass
 class Column:
-    """A benchmark, with a cell for each run."""
+    """A benchmark, with a cell for each run; `mode` is how it was asked and scored, where it was told."""
 
     benchmark: str
     metric: str
@@ -108,7 +110,8 @@ def runs(paths: Sequence[Path]) -> list[Run]:
         ):
             raise BadData(f"{file}: no results of a run, and not what isthmus score --json prints")
         samples = {name: _lines(path / name / "samples.jsonl") for name in held["benchmarks"]} if path.is_dir() else {}
-        found.append(Run(str(held.get("model", path.name)), path, held["benchmarks"], samples))
+        begun = _begun(path, held["benchmarks"])
+        found.append(Run(str(held.get("model", path.name)), path, held["benchmarks"], samples, begun))
     folders = Counter(run.folder.name for run in found)
     several = {name for name, count in Counter(run.model for run in found).items() if count > 1}
     return [
@@ -117,11 +120,24 @@ def runs(paths: Sequence[Path]) -> list[Run]:
             run.folder,
             run.benchmarks,
             run.samples,
+            run.begun,
         )
         if run.model in several
         else run
         for run in found
     ]
+
+
+def _begun(path: Path, done: Mapping[str, Line]) -> dict[str, str]:
+    """The benchmarks of a run's folder that are not done, and how many of their questions failed, if any, and why."""
+    found = {}
+    for shards in sorted(path.glob("*/shards")) if path.is_dir() else ():
+        if (name := shards.parent.name) in done:
+            continue
+        lines = [json.loads(line) for file in shards.glob("*.jsonl") for line in file.read_text("utf-8").splitlines()]
+        failed = [str(line["failed"]) for line in lines if "failed" in line]
+        found[name] = f": {len(failed):,} of {len(lines):,} failed, {failed[0]}" if failed else ""
+    return found
 
 
 def _whole(held: object) -> bool:
@@ -175,18 +191,32 @@ def _lines(path: Path) -> dict[str, Line]:
 def columns(some: Sequence[Run]) -> list[Column]:
     """The benchmarks of all runs, in order of first appearance, with the best of each marked and the others tested.
 
-    A benchmark that was scored in two modes is two columns.
+    A benchmark that was asked in two ways, or scored in two modes, is two columns.
     """
     found = []
-    each = ((name, str(held.get("mode", ""))) for run in some for name, held in run.benchmarks.items())
-    for name, mode in dict.fromkeys(each):
-        held = [own for run in some if (own := run.benchmarks.get(name)) and str(own.get("mode", "")) == mode]
+    each = [(name, _mode(held)) for run in some for name, held in run.benchmarks.items()]
+    begun = [(name, "") for run in some for name in run.begun if name not in dict(each)]
+    for name, mode in dict.fromkeys([*each, *begun]):
+        held = [own for run in some if (own := run.benchmarks.get(name)) and _mode(own) == mode]
         told = [own["headline"] for own in held if own.get("headline")]
-        metric = (told or [_headline(name)])[0] or next(iter(held[0]["metrics"]), "")
+        metric = (told or [_headline(name)])[0] or next(iter(held[0]["metrics"] if held else []), "")
         column = Column(name, metric, mode, [_cell(run, name, metric, mode) for run in some])
+        most = max((cell.asked for cell in column.cells), default=0)
+        for run, cell in zip(some, column.cells, strict=True):
+            limit = run.benchmarks.get(name, {}).get("asked", {}).get("limit")
+            cell.part = limit is not None and cell.asked < most
         _compare(column, some)
         found.append(column)
     return found
+
+
+def _mode(held: Line) -> str:
+    """How a benchmark was scored, and asked if otherwise than by generating once."""
+    asked = held.get("asked", {})
+    way = asked.get("way", "generate")
+    return ", ".join(
+        [str(held.get("mode", ""))] + ["circular"] * bool(asked.get("circular")) + [way] * (way != "generate")
+    )
 
 
 def _headline(name: str) -> str:
@@ -196,7 +226,9 @@ def _headline(name: str) -> str:
 
 def _cell(run: Run, name: str, metric: str, mode: str) -> Cell:
     held = run.benchmarks.get(name)
-    if held is None or str(held.get("mode", "")) != mode:
+    if held is None and name in run.begun:
+        return Cell(why=f"not finished{run.begun[name]}")
+    if held is None or _mode(held) != mode:
         return Cell(why="not asked")
     lines = run.samples.get(name, {})
     figure = held["metrics"].get(metric)
@@ -227,11 +259,12 @@ def judged(name: str, held: Line) -> bool:
 def _compare(column: Column, some: Sequence[Run]) -> None:
     """Mark the best of a column, and give the others their pairs."""
     there = [i for i, cell in enumerate(column.cells) if not math.isnan(cell.value)]
+    able = [i for i in there if not column.cells[i].part] or there  # a lucky few questions beat nobody
     if not there:
         return
     sign = -1 if less_is_better(column.metric) else 1
-    top = max(there, key=lambda i: sign * column.cells[i].value)
-    for i in there:
+    top = max(able, key=lambda i: sign * column.cells[i].value)
+    for i in able:
         column.cells[i].best = len(there) > 1 and column.cells[i].value == column.cells[top].value
     others = [i for i in there if i != top and not column.cells[i].best]
     pairs = {i: paired(*(some[j].samples.get(column.benchmark, {}) for j in (top, i))) for i in others}

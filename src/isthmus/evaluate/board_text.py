@@ -27,17 +27,20 @@ def markdown(some: Sequence[Run], columns: Sequence[Column]) -> str:
 
 
 def latex(some: Sequence[Run], columns: Sequence[Column]) -> str:
-    """A table for `booktabs`."""
+    """A table for `booktabs`, and below it what its signs mean, with samples and tests."""
     lines = [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
     head = ["Model", *(f"{escaped(own.benchmark)} ({escaped(own.metric)})" for own in columns)]
     lines += [" & ".join(head) + r" \\", r"\midrule"]
     for i, run in enumerate(some):
         cells = (_told(own.cells[i], r"\textbf{", "}") for own in columns)
-        cells = (cell.replace("†", r"$\dagger$").replace("‡", r"$\ddagger$") for cell in cells)
-        lines.append(" & ".join([escaped(run.model), *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [f"% {' '.join(line.split())}" for line in [legend(), *notes(some, columns)]]
-    return "\n".join(lines) + "\n"
+        lines.append(" & ".join([escaped(run.model), *map(_signed, cells)]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", "", r"{\footnotesize\raggedright"]
+    lines += [f"{_signed(escaped(' '.join(line.split())))}\\par" for line in [legend(), *notes(some, columns)]]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _signed(text: str) -> str:
+    return text.replace("†", r"$\dagger$").replace("‡", r"$\ddagger$").replace("§", r"\S{}")
 
 
 def table(some: Sequence[Run]) -> str:
@@ -59,7 +62,8 @@ def legend() -> str:
     """What the signs of a table mean."""
     return (
         f"Best of each benchmark in bold; ‡ clearly behind it (paired test, p < {CLEAR} after Holm's correction);"
-        f" † fewer than {COVERAGE:.0%} of the questions are scored. 95 % intervals in brackets."
+        f" † fewer than {COVERAGE:.0%} of the questions are scored; § only some were asked, and it cannot be the best."
+        " 95 % intervals in brackets."
     )
 
 
@@ -74,6 +78,8 @@ def notes(some: Sequence[Run], columns: Sequence[Column]) -> list[str]:
             words = [cell.why] if missing else [f"n = {cell.n:,}"] if own.uneven else []
             words += [f"{cell.unscored:,} unscored"] if cell.unscored else []
             words += [compared(cell.pair)] if cell.pair else []
+            held = run.benchmarks.get(own.benchmark, {}) if not missing or cell.asked else {}
+            words += [f"note: {note}" for note in held.get("notes", [])]
             told += [f"{run.model}: {', '.join(words)}"] if words else []
         uneven = " (the models' figures are of different samples)" if own.uneven else ""
         found.append(f"{own.benchmark}{f', {own.mode}' if own.mode else ''}{uneven}: {'; '.join(told)}")
@@ -96,7 +102,7 @@ def signs(cell: Cell) -> str:
     '†'
     """
     behind = cell.pair is not None and cell.pair.p < CLEAR
-    return ("†" if cell.coverage < COVERAGE else "") + ("‡" if behind else "")
+    return "§" * cell.part + "†" * (cell.coverage < COVERAGE) + "‡" * behind
 
 
 def escaped(text: str) -> str:

@@ -162,6 +162,7 @@ def _one(
     found = scored(name, module, folder, out / name, questions, said, how.mode)
     _samples(out / name, questions, said, found)
     whole = found.to_dict(name, how.mode) | {"notes": found.notes, "headline": module.HEADLINE}
+    whole["asked"] = {"way": how.way, "circular": how.circular, "limit": how.limit}
     results = _results(out)
     results["benchmarks"][name] = whole
     put(out / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
