@@ -400,6 +400,8 @@ def evaluate(
         import rich
 
         rich.reconfigure(stderr=True)  # progress goes there, so that standard output is JSON alone
+    if benchmarks is not None and not _several(benchmarks):
+        raise typer.BadParameter("no name of a benchmark", param_hint="--benchmarks")
     if language or _are_benchmarks(benchmarks, recipe):
         from isthmus.evaluate.harness import How
         from isthmus.evaluate.session import Session

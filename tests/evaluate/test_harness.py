@@ -247,9 +247,34 @@ def test_what_cannot_be_asked_is_told_before_anything_is(data: Path, model: str,
     with pytest.raises(UnknownName, match=r"OpenAI-compatible URL, majority, random or blind:MODEL"):
         evaluate("nothing-here", ["pope"], tmp_path / "out", ALONE, How(), data=data, console=QUIET)
     (data / "pope" / "val2014" / "red.png").unlink()
-    with pytest.raises(BadData, match=r"question 1: no picture .*red\.png"):
+    with pytest.raises(
+        BadData, match=r"pope: 4 of 48 questions show a file that is not there, such as .*red\.png.*Get"
+    ):
         run(data, model, "out")
+    for name in ("pope, mme", "mme, vqav2"):
+        with pytest.raises(BadData, match=r"(?s)mme: no folder.*" + ("vqav2: no folder" if "vqav2" in name else "")):
+            evaluate(model, name.split(", "), tmp_path / "out", ALONE, How(), data=data, console=QUIET)
+    with pytest.raises(BadRecipe, match="list no options that could be rotated"):
+        run(data, model, "out", How(circular=True), tolerate=0.5)
     assert not (tmp_path / "out").exists()
+    out = run(data, model, "tolerated", tolerate=0.5)
+    assert sum("red.png" in one.get("unscored", "") for one in samples(out)) == 4
+
+
+def test_a_folder_called_as_a_baseline_is_no_model(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data.parent)
+    assert run(data, "majority", "majority") == run(data, "majority", "majority", resume=True)
+
+
+def test_figures_that_were_deleted_are_made_again_and_other_pictures_are_another_run(data: Path, model: str) -> None:
+    out = run(data, model, "out")
+    before = final(out)
+    (out / "results.json").unlink()
+    assert final(run(data, model, "out", resume=True)) == before
+    picture = data / "pope" / "val2014" / "red.png"
+    picture.write_bytes(picture.read_bytes() + b"more")
+    with pytest.raises(BadRecipe, match="begun otherwise: samples was"):
+        run(data, model, "out", resume=True)
 
 
 def test_one_picture_is_read_once_for_all_its_questions(

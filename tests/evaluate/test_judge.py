@@ -67,9 +67,11 @@ def test_faults_in_a_third_of_requests_change_nothing(answers: Path, tmp_path: P
 @pytest.mark.parametrize("way", ["429", "500", "reset", "hang", "no json", "empty", "no choices"])
 def test_what_fails_every_time_is_unjudged_and_asked_again(way: str, answers: Path, tmp_path: Path) -> None:
     own, some = rubric("grade"), judge.samples(answers)[:2]
-    place = tmp_path / "out.jsonl"
+    place, attempts = tmp_path / "out.jsonl", 4 if way == "hang" else 2  # one that hangs is tried half as often
     with served(graded, faults=1.0, ways=(way,)) as down:
-        poor = judge.Remote(f"{down.url}#tiny", sleep=lambda seconds: None, timeout=0.2, attempts=2)
+        poor = judge.Remote(
+            f"{down.url}#tiny", sleep=lambda seconds: None, timeout=0.2, attempts=4 if way == "hang" else 2
+        )
         lines = judge.judged(own, poor, some, place, console=QUIET)
         assert len(down.failed) == 4
     assert all("value" not in line and line["again"] and "2 times" in line["unjudged"] for line in lines)

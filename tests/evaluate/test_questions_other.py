@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +39,7 @@ from isthmus.evaluate.harness import scored
 from isthmus.evaluate.judge import samples
 from isthmus.evaluate.metrics import meteor
 from isthmus.evaluate.models import Said
-from isthmus.evaluate.questions import Question, numbered
+from isthmus.evaluate.questions import Question, absent, numbered
 from isthmus.evaluate.scored import Scored
 from isthmus.media import load
 from isthmus.registry import constants
@@ -110,7 +109,7 @@ CASES = [
     Case("muchomusic", muchomusic, "415600/0", GENRE, "accuracy", wrong="A",
          lost="data/sdd/audio/00/415600.2min.mp3"),
     Case("muchomusic", muchomusic_table, "415600/0", "", "accuracy", wrong="?",
-         lost="data/musiccaps/audio/[-0Gj8_1q4]-[30-40].wav", named="of the piece -0Gj8_1q4"),
+         lost="data/musiccaps/audio/[-0Gj8_1q4]-[30-40].wav", named="-0Gj8_1q4"),
     Case("scanqa", scanqa, "val-scene0011-0", f"What color is the chair?\n{SHORT}", "em_1",
          lost="scans/scene0011_00/scene0011_00_vh_clean_2.ply"),
     Case("rsvqa", rsvqa, "0", f"Is there a road?\n{SHORT}", "accuracy", lost="Images_LR/0.tif"),
@@ -174,8 +173,11 @@ def test_questions_are_asked_as_they_are_and_scored_by_their_ids(case: Case, tmp
 def test_what_is_missing_is_named_before_anything_is_asked(case: Case, tmp_path: Path) -> None:
     case.make(tmp_path)
     (tmp_path / case.lost).unlink()
-    with pytest.raises(BadData, match=re.escape(case.named or Path(case.lost).name)):
-        asking(case.benchmark).questions(tmp_path)
+    try:
+        told = " ".join(map(str, absent(asking(case.benchmark).questions(tmp_path))))
+    except BadData as error:
+        told = str(error)
+    assert (case.named or Path(case.lost).name) in told
 
 
 @pytest.mark.parametrize(
@@ -202,8 +204,7 @@ def test_mmbench_video_waits_for_a_judge_and_marks_what_it_said(tmp_path: Path) 
     found = score("mmbench-video", tmp_path / "judged.jsonl")
     assert (found.metrics["score"].value, found.marks) == (1.5, {"0": 1.0, "1": 0.0})
     (tmp_path / "own/video/abc_processed.mp4").unlink()
-    with pytest.raises(BadData, match=r"question 0: no video .*abc_processed\.mp4"):
-        asking("mmbench-video").questions(tmp_path / "own")
+    assert absent(asking("mmbench-video").questions(tmp_path / "own"))[0].name == "abc_processed.mp4"
 
 
 def test_air_bench_chat_is_not_judged_yet_beside_choices_that_are_scored(tmp_path: Path) -> None:

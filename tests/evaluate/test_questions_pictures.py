@@ -41,7 +41,7 @@ from isthmus.evaluate.files import rows
 from isthmus.evaluate.harness import scored
 from isthmus.evaluate.judge import samples
 from isthmus.evaluate.models import Said
-from isthmus.evaluate.questions import Question, numbered, place
+from isthmus.evaluate.questions import Question, absent, numbered, place
 from isthmus.evaluate.scored import Scored
 from isthmus.media import load
 from isthmus.registry import constants
@@ -119,8 +119,8 @@ def test_a_folder_without_its_pictures_or_files_is_named(case: Case, tmp_path: P
     for file in images:
         file.unlink()
     if images:
-        with pytest.raises(BadData, match=f"no picture .*({'|'.join(file.stem for file in images)})"):
-            asking(case.name).questions(folder)
+        told = " ".join(map(str, absent(asking(case.name).questions(folder))))
+        assert any(file.stem in told for file in images)
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadData, match="empty"):
         asking(case.name).questions(tmp_path / "empty")
@@ -271,8 +271,7 @@ def test_seed_bench_shows_frames_videos_or_leaves_videos_out(tmp_path: Path) -> 
     assert (clip.frames, clip.start, clip.end) == (8, 1.0, 4.0), "Breakfast's segments are frames, 15 a second"
     assert len(load(clip).frames) > 0
     (folder / "v1_video").rename(folder / "v1")
-    with pytest.raises(BadData, match=r"v1738: no video .*94328.webm, and no frames .*v1738"):
-        asking("seed-bench").questions(folder)
+    assert [path.name for path in absent(asking("seed-bench").questions(folder))] == ["94328.webm"]
     (folder / "videos").rename(folder / "v2")
     assert [own.id for own in asking("seed-bench").questions(folder)] == ["101669", "101670"]
 

@@ -66,10 +66,11 @@ class Shards(Protocol):
 
 @dataclass
 class Tally:
-    """How far a run is, by the lines of its shards; `failed` is why, by shard and sample."""
+    """How far a run is, by the lines of its shards; `failed` is why, by shard and sample, `go_on` what may follow."""
 
     samples: int
     tolerate: float
+    go_on: str = ""
     done: int = 0
     failed: dict[tuple[int, str], str] = field(default_factory=dict)
 
@@ -82,8 +83,19 @@ class Tally:
         if len(self.failed) > self.tolerate * self.samples:
             raise BadData(
                 f"{len(self.failed):,} of {self.samples:,} samples failed, {self.tolerate:.1%} are tolerated. "
-                + "; ".join(list(self.failed.values())[:SHOWN])
+                + "; ".join(self._reasons())
+                + self.go_on
             )
+
+    def _reasons(self) -> list[str]:
+        """The first reasons, each with how many it is of and the first of these."""
+        each: dict[str, list[str]] = {}
+        for (_, sample), why in self.failed.items():
+            each.setdefault(why, []).append(sample)
+        return [
+            why if sample[0] in why else f"{len(sample):,} such as {sample[0]}: {why}"
+            for why, sample in list(each.items())[:SHOWN]
+        ]
 
 
 def drive(
@@ -116,7 +128,8 @@ def drive(
     if not pool.world.first:
         pool.follow(task.start)
         return {}
-    ledger, tally = Ledger(folder), Tally(corpus.samples, tolerate)
+    go_on = f". Mend it and go on: {command}; or tolerate more with --tolerate" if command else ""
+    ledger, tally = Ledger(folder), Tally(corpus.samples, tolerate, go_on)
     told = [source.facts for source in corpus.sources]
     facts = facts | {"data": told, "samples": corpus.digest, "shard": corpus.size}
     facts |= {"threads": pool.threads, "device": pool.device}

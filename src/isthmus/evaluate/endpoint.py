@@ -54,11 +54,11 @@ class Reply(NamedTuple):
 
 
 class _Later(Exception):
-    """A failure that may pass, and the seconds that the server asks to wait."""
+    """A failure that may pass, and the seconds that the server asks to wait; `hung` where it cost the whole time."""
 
-    def __init__(self, reason: str, seconds: float | None = None) -> None:
+    def __init__(self, reason: str, seconds: float | None = None, hung: bool = False) -> None:
         super().__init__(reason)
-        self.seconds = seconds
+        self.seconds, self.hung = seconds, hung
 
 
 @dataclass
@@ -199,7 +199,7 @@ class Endpoint:
         """What `read` makes of the server's answer, after as many attempts as it takes."""
         tenacity = need("tenacity", "eval")
         attempts = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self.attempts),
+            stop=_stop(self.attempts),
             wait=_wait(tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)),
             retry=tenacity.retry_if_exception_type(_Later),
             sleep=self.sleep,
@@ -208,7 +208,8 @@ class Endpoint:
         try:
             return attempts(lambda: read(self._asked(method, path, body)))
         except _Later as error:
-            raise Unanswered(f"{error}, {self.attempts} times", again=True) from None
+            tried = attempts.statistics["attempt_number"]
+            raise Unanswered(f"{error}, {tried} times", again=True) from None
 
     def _asked(self, method: str, path: str, body: Any) -> Any:
         """What the server's answer holds. Raises `_Later` for what may pass."""
@@ -245,11 +246,11 @@ class Endpoint:
                 for chunk in answer.iter_bytes():
                     held += chunk
                     if time.monotonic() > ends:
-                        raise _Later(late)
+                        raise _Later(late, hung=True)
                     if len(held) > LARGEST:
                         raise Unanswered(f"a reply of more than {LARGEST:,} bytes")
         except httpx.TimeoutException:
-            raise _Later(late) from None
+            raise _Later(late, hung=True) from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise IsthmusError(f"{self.url}: no URL of a server ({error})") from None
         except httpx.RequestError as error:  # its text may hold a header
@@ -291,6 +292,11 @@ def _read(held: Any) -> Reply:
             raise Unanswered("cut off before anything was said, as when a model thinks first")
         raise _Later("an empty reply")
     return Reply(text.strip(), model, ended == "length")
+
+
+def _stop(attempts: int) -> Callable[[Any], bool]:
+    """After so many attempts, or the half of them where the last one cost the whole time."""
+    return lambda state: state.attempt_number >= (attempts // 2 if state.outcome.exception().hung else attempts)
 
 
 def _wait(otherwise: Any) -> Callable[[Any], float]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +28,12 @@ from isthmus.bulk.ledger import Ledger
 from isthmus.bulk.pool import Line, Pool
 from isthmus.bulk.run import Task, drive
 from isthmus.errors import BadData, BadRecipe
-from isthmus.evaluate import models, previews, sheet, told
+from isthmus.evaluate import models, previews, replies, sheet, told
 from isthmus.evaluate.benchmarks import asking, score
 from isthmus.evaluate.models import Said
-from isthmus.evaluate.questions import Question, numbered, place
+from isthmus.evaluate.questions import Question, absent, numbered, place
 from isthmus.evaluate.scored import Scored
+from isthmus.train.run import differences
 
 WAYS = ("generate", "likelihood")
 TOLERATE = 0.05  # of the questions may go without an answer
@@ -62,8 +63,8 @@ class How:
 class Asker:
     """A model at work on the shards of a sheet."""
 
-    def __init__(self, own: sheet.Sheet, model: str, how: How, device: str) -> None:
-        self.sheet, self.how = own, how
+    def __init__(self, own: sheet.Sheet, model: str, how: How, device: str, shards: Path | None = None) -> None:
+        self.sheet, self.how, self.shards = own, how, shards
         self.model = models.opened(model, own.questions, device, how.seed)
 
     def close(self) -> None:
@@ -78,7 +79,12 @@ class Asker:
                 takes = ", ".join(self.model.takes) or "no media"
                 said[own.id] = Said(None, f"the model takes {takes}, not {', '.join(sorted(other))}", left=True)
         asked = [own for own in questions if own.id not in said]
-        answers = (self.model.chosen if self.how.way == "likelihood" else self.model.answers)(asked)
+        if self.how.way == "likelihood":
+            answers = self.model.chosen(asked)
+        elif self.shards is not None and isinstance(self.model, models.Streams):
+            answers = replies.answers(self.shards / f"{number:05}{replies.ENDING}", self.model, asked)
+        else:
+            answers = self.model.answers(asked)
         said |= {own.id: answer for own, answer in zip(asked, answers, strict=True)}
         return [sheet.line(own, said[own.id]) for own in questions]
 
@@ -108,12 +114,14 @@ def evaluate(
         BadData: for a folder that is missing or broken; likewise. And for too many questions without an answer.
         Interrupted: after Ctrl-C.
     """
-    models.kind(model)
     if how.way not in WAYS:
         raise BadRecipe(f"no way {how.way!r} to ask. Known: {', '.join(WAYS)}")
+    models.kind(model)
+    if models.kind(model.removeprefix(models.BLIND)) == "served" and how.way == "likelihood":
+        raise BadRecipe("a server tells no likelihoods of options. Let it answer: --way generate")
     modules = {name: asking(name) for name in dict.fromkeys(benchmarks)}
-    folders = {name: place(name, data) for name in modules}
-    sheets = {name: _questions(name, module, folders[name], how) for name, module in modules.items()}
+    folders = _places(modules, data)
+    sheets = {name: _questions(name, module, folders[name], how, tolerate) for name, module in modules.items()}
     if pool.world.first:
         _begin(out, {"model": model, "options": vars(how)}, resume)
     for name, module in modules.items():
@@ -121,11 +129,31 @@ def evaluate(
     return _results(out) if pool.world.first else {}
 
 
-def _questions(name: str, module: ModuleType, folder: Path, how: How) -> list[Question]:
+def _places(names: Iterable[str], data: str | Path | None) -> dict[str, Path]:
+    """The folder of each benchmark. Raises `BadData` that tells of all that are not there."""
+    found, missing = {}, []
+    for name in names:
+        try:
+            found[name] = place(name, data)
+        except BadData as error:
+            missing.append(str(error))
+    if missing:
+        raise BadData("\n".join(missing))
+    return found
+
+
+def _questions(name: str, module: ModuleType, folder: Path, how: How, tolerate: float) -> list[Question]:
     try:
         every = numbered(module.questions(folder))
     except BadData as error:
         raise error if str(folder) in str(error) else BadData(f"{name}, {folder}: {error}") from error
+    if len(files := absent(every)) > tolerate * len(every):
+        raise BadData(
+            f"{name}: {len(files):,} of {len(every):,} questions show a file that is not there, such as {files[0]}. "
+            f"Get it: {module.GET}; or tolerate more with --tolerate: these are then unscored"
+        )
+    if how.circular and not any(own.listed and own.options for own in every):
+        raise BadRecipe(f"{name}: its questions list no options that could be rotated. Leave --circular out")
     if how.way == "likelihood" and (free := sum(not own.answers for own in every)):
         raise BadRecipe(f"{name}: {free:,} of {len(every):,} questions have no options to choose from. Let it generate")
     return sheet.some(every, how.limit, how.seed)
@@ -142,7 +170,10 @@ def _one(
         _forget(ledger, asked.shards)
     facts = {"task": "eval", "benchmark": name, "model": models.facts(model), "way": how.way, "seed": how.seed}
     task = Task(
-        name, "answers", lambda line: int(line["answer"] is not None), functools.partial(Asker, asked, model, how)
+        name,
+        "answers",
+        lambda line: int(line["answer"] is not None),
+        functools.partial(Asker, asked, model, how, shards=ledger.folder),
     )
     drive(
         task,
@@ -157,9 +188,13 @@ def _one(
     )
     if not pool.world.first:
         return
+    for left in ledger.folder.glob(f"*{replies.ENDING}"):
+        left.unlink()
     lines = {line["id"]: sheet.said(line) for number in range(asked.shards) for line in ledger.lines(number)}
     said = sheet.merged(questions, lines)
     found = scored(name, module, folder, out / name, questions, said, how.mode)
+    if cut := sum(one.cut for one in said):
+        found.notes.append(f"{cut:,} answers were cut off at the most tokens that the benchmark gives them")
     _samples(out / name, questions, said, found)
     whole = found.to_dict(name, how.mode) | {"notes": found.notes, "headline": module.HEADLINE}
     whole["asked"] = {"way": how.way, "circular": how.circular, "limit": how.limit}
@@ -222,6 +257,8 @@ def _samples(out: Path, questions: Sequence[Question], said: Sequence[Said], fou
             row["unscored"] = why
         if one.confidence is not None:
             row["confidence"] = one.confidence
+        if one.cut:
+            row["cut"] = True
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     put(out / "samples.jsonl", "".join(lines))
 
@@ -236,12 +273,13 @@ def _begin(out: Path, facts: Mapping[str, Any], resume: bool) -> None:
         put(out / RESULTS, json.dumps({"model": facts["model"], "benchmarks": {}}, indent=1) + "\n")
         return
     before = json.loads(path.read_text(encoding="utf-8"))
-    for key, value in json.loads(json.dumps(facts)).items():
-        if key in before and before[key] != value:
-            raise BadRecipe(f"{out} was begun with {key} {before[key]}, not {value}. Choose another --out")
+    if changes := "; ".join(differences(before, json.loads(json.dumps(facts)))):
+        raise BadRecipe(f"{out} was begun otherwise: {changes}. Choose another --out")
 
 
 def _results(out: Path) -> dict[str, Any]:
+    if not (out / RESULTS).exists():  # deleted; the shards have all that was said
+        return {"model": json.loads((out / RUN).read_text(encoding="utf-8"))["model"], "benchmarks": {}}
     try:
         return dict(json.loads((out / RESULTS).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:

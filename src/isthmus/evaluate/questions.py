@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,15 @@ def place(benchmark: str, data: str | Path | None = None) -> Path:
     )
 
 
+def absent(questions: Sequence[Question]) -> list[Path]:
+    """The files that questions show and that are not there, one for each question that lacks any."""
+    found = []
+    for own in questions:
+        files = [medium.source for medium in own.media if isinstance(medium.source, Path)]
+        found += [file for file in files if not file.exists()][:1]
+    return found
+
+
 def _fetched(benchmark: str, repository: str | None, get: str) -> Path:
     if repository is None:
         raise BadData(f"{benchmark} is on no hub in a form that is read here. Get it: {get}")
@@ -139,7 +148,7 @@ def one(folder: Path, *patterns: str) -> Path:
 def picture(value: object, folder: Path, where: str = "") -> Image:
     """The image of a cell: a path below `folder`, base64 (MMBench's sheets), bytes, or both as `datasets` writes them.
 
-    Raises `BadData`, naming `where`, for a cell that holds none of them and a file that is not there.
+    Raises `BadData`, naming `where`, for a cell that holds none of them. A file need not be there (`absent`).
     """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
@@ -148,13 +157,24 @@ def picture(value: object, folder: Path, where: str = "") -> Image:
     if not isinstance(value, str) or not value:
         raise BadData(f"{where or folder}: no picture, but {value!r}")
     if len(value) < 256:
-        if not (path := folder / value).is_file():
-            raise BadData(f"{where}: no picture {path}")
-        return Image(path)
+        return Image(inside(folder, [value], where or str(folder)))
     try:
         return Image(base64.b64decode(value, validate=True))
     except binascii.Error as error:
         raise BadData(f"{where or folder}: a picture in base64 that cannot be read ({error})") from error
+
+
+def inside(folder: Path, names: Iterable[str], where: str) -> Path:
+    """The first of the files that is there, else the first. Raises `BadData` for a name that leads out of the folder.
+
+    Links that lie in the folder may lead anywhere.
+    """
+    tried = [folder / name for name in names]
+    if not tried:
+        raise BadData(f"{where}: no name of a file in {folder}")
+    if strange := [path for path in tried if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))]:
+        raise BadData(f"{where}: {strange[0]} leads out of {folder}")
+    return next((path for path in tried if path.is_file()), tried[0])
 
 
 def lettered(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ import random
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from isthmus.bulk.corpus import described
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.models import Said
 from isthmus.evaluate.questions import LETTERS, Question
+from isthmus.types import Medium
 
 SHARD = 64  # questions, or a few more: those about one medium are together
 
@@ -58,12 +60,18 @@ class Sheet:
         """Stands for all that is asked and shown, in order."""
         told = hashlib.sha256()
         for own in self.questions:
-            told.update(repr((own.id, own.text, own.answers, own.longest, [described(m) for m in own.media])).encode())
+            media = [(described(medium), _size(medium)) for medium in own.media]
+            told.update(repr((own.id, own.text, own.answers, own.longest, media)).encode())
         return told.hexdigest()
 
     def shard(self, number: int) -> list[Question]:
         """The questions of a shard."""
         return self.questions[slice(*self.bounds[number])]
+
+
+def _size(medium: Medium) -> int:
+    """Bytes of a medium's file, so that others under its name are others; 0 of what is no file."""
+    return medium.source.stat().st_size if isinstance(medium.source, Path) and medium.source.is_file() else 0
 
 
 def groups(questions: Sequence[Question]) -> list[list[Question]]:
@@ -147,14 +155,15 @@ def line(question: Question, said: Said) -> dict[str, Any]:
         own["confidence"] = round(said.confidence, 6)
     if said.answer is None:
         own["left" if said.left else "failed"] = said.failed
-    return own | ({"again": True} if said.again else {})
+    return own | ({"again": True} if said.again else {}) | ({"cut": True} if said.cut else {})
 
 
 def said(line: Mapping[str, Any]) -> Said:
     """What a line of a shard's file tells.
 
     >>> said(line(Question("1", "?"), Said(None, "the server hung", again=True)))
-    Said(answer=None, failed='the server hung', confidence=None, again=True, left=False)
+    Said(answer=None, failed='the server hung', confidence=None, again=True, left=False, cut=False)
     """
     why = line.get("left", line.get("failed", ""))
-    return Said(line["answer"], why, line.get("confidence"), line.get("again", False), "left" in line)
+    more = (line.get("again", False), "left" in line, line.get("cut", False))
+    return Said(line["answer"], why, line.get("confidence"), *more)

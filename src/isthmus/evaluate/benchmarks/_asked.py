@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus.errors import BadData, BadMedia
 from isthmus.evaluate.files import Row, document
-from isthmus.evaluate.questions import Question, picture
+from isthmus.evaluate.questions import Question, inside, picture
 from isthmus.types import Image
 
 if TYPE_CHECKING:
@@ -158,12 +158,8 @@ def shown(value: object, folder: Path, where: str) -> Image:
 
 
 def somewhere(folder: Path, names: Iterable[str], where: str) -> Image:
-    """The image of the first of the names that is there. Raises `BadData` naming `where` and the first name."""
-    tried = [folder / name for name in names]
-    for path in tried:
-        if path.is_file():
-            return Image(path)
-    raise BadData(f"{where}: no picture {tried[0] if tried else f'in {folder}'}")
+    """The image of the first of the names that is there, else of the first (`questions.absent` tells of it)."""
+    return Image(inside(folder, names, where))
 
 
 def objects(path: Path, key: str) -> list[Row]:

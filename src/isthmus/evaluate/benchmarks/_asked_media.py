@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks._asked import Answered, Cell, put
 from isthmus.types import Audio
 
@@ -27,15 +25,6 @@ class Heard:
         from isthmus.media import load
 
         return load(Audio(self.cell.data()))
-
-
-def there(folder: Path, names: Iterable[str], where: str, what: str) -> Path:
-    """The first of the files that is there. Raises `BadData` naming `where`, what is missing and the first path."""
-    tried = [folder / name for name in names]
-    for path in tried:
-        if path.is_file():
-            return path
-    raise BadData(f"{where}: no {what} {tried[0]}")
 
 
 def told(out: Path, answered: Answered, key: str, file: str = "predictions.jsonl") -> Path:

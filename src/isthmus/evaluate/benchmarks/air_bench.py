@@ -10,10 +10,10 @@ import numpy as np
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import judged, records, slug, text
 from isthmus.evaluate.benchmarks._asked import Answered, have
-from isthmus.evaluate.benchmarks._asked_media import there, told
+from isthmus.evaluate.benchmarks._asked_media import told
 from isthmus.evaluate.benchmarks._parts import Value, add
 from isthmus.evaluate.files import Row
-from isthmus.evaluate.questions import LETTERS, Question
+from isthmus.evaluate.questions import LETTERS, Question, inside
 from isthmus.evaluate.scored import Figure, Floats, Scored, mean, of_sums, proportion
 from isthmus.types import Audio
 
@@ -106,7 +106,7 @@ def _question(part: str, row: Row, folder: Path, number: int) -> Question:
     if row["task_name"] == "Audio_Grounding":
         file = file[:-3] + "flac"  # as the authors read it, whatever the questions say
     place = f"{row['task_name']}_{row['dataset_name']}"
-    sound = Audio(there(folder, [f"{place}/{file}", f"{place}/{text(row['path'])}"], f"question {name}", "sound"))
+    sound = Audio(inside(folder, [f"{place}/{file}", f"{place}/{text(row['path'])}"], f"question {name}"))
     kept = {key: row[key] for key in KEPT if key in row}
     asked, image = text(row["question"]), text(row["path"])
     if part == CHAT:

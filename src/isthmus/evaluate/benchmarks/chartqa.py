@@ -87,8 +87,8 @@ def _held(folder: Path) -> Iterator[tuple[Row, Image]]:
         for number, row in enumerate(objects(file, "data") if file.is_file() else (), 1):
             have(row, ("imgname", "query", "label"), file, number)
             kept = {key: row[key] for key in ("imgname", "query", "label")}
-            names = [f"png/{row['imgname']}", f"../png/{row['imgname']}"]
-            media = somewhere(file.parent, names, f"{file.name}, row {number}")
+            names = [f"{own}/{row['imgname']}" for own in (f"{file.parent.name}/png", "png")]
+            media = somewhere(file.parent.parent, names, f"{file.name}, row {number}")
             yield {"question_id": f"{split}/{number}", **kept, "split": split}, media
     for number, row in enumerate(() if place else hubs(folder, "test"), 1):
         have(row, ("question", "answer", "image"), folder, number)

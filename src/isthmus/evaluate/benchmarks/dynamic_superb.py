@@ -13,10 +13,10 @@ import numpy as np
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import IDS, by, first, pairs, records, slug
 from isthmus.evaluate.benchmarks._asked import have, hubs
-from isthmus.evaluate.benchmarks._asked_media import Heard, there
+from isthmus.evaluate.benchmarks._asked_media import Heard
 from isthmus.evaluate.benchmarks._parts import Value, add
 from isthmus.evaluate.files import document
-from isthmus.evaluate.questions import Question
+from isthmus.evaluate.questions import Question, inside
 from isthmus.evaluate.scored import Scored, of_sums
 from isthmus.types import Audio
 
@@ -96,7 +96,7 @@ def _local(task: str, file: Path) -> list[Question]:
             raise BadData(f"{file}, {name}: expected {{instruction, label}}, not {str(row)[:80]!r}")
         have(row, ("instruction", "label"), file, number)
         names = [name, *(str(row[key]) for key in sorted(row) if re.fullmatch(r"(audio|file)[2-9]", key))]
-        sounds = [Audio(there(file.parent, [own, f"{own}.wav"], f"{task}, {name}", "sound")) for own in names]
+        sounds = [Audio(inside(file.parent, [own, f"{own}.wav"], f"{task}, {name}")) for own in names]
         found.append(_question(task, name, str(row["instruction"]), str(row["label"]), sounds))
     return found
 

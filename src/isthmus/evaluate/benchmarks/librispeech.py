@@ -7,10 +7,10 @@ from pathlib import Path
 
 from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks._asked import have, hubs
-from isthmus.evaluate.benchmarks._asked_media import Heard, there
+from isthmus.evaluate.benchmarks._asked_media import Heard
 from isthmus.evaluate.benchmarks._pairs import text_lines
 from isthmus.evaluate.benchmarks.wer import rates
-from isthmus.evaluate.questions import Question
+from isthmus.evaluate.questions import Question, inside
 from isthmus.evaluate.scored import Scored
 from isthmus.types import Audio
 
@@ -55,7 +55,7 @@ def questions(folder: Path) -> Sequence[Question]:
             name, _, truth = line.strip().partition(" ")
             if not truth:
                 raise BadData(f"{file}, line {number}: expected an id and what is said, not {line!r}")
-            path = there(file.parent, [f"{name}.flac", f"{name}.wav"], f"utterance {name}", "sound")
+            path = inside(file.parent, [f"{name}.flac", f"{name}.wav"], f"utterance {name}")
             found.append(_question(name, truth, Audio(path)))
     return found
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import IDS, column, first, judged, listed, records, slug, text
 from isthmus.evaluate.benchmarks._asked import have
-from isthmus.evaluate.benchmarks._asked_media import there
 from isthmus.evaluate.benchmarks._parts import Value, add
-from isthmus.evaluate.questions import Question, one
+from isthmus.evaluate.questions import Question, inside, one
 from isthmus.evaluate.scored import Scored
 from isthmus.types import Video
 
@@ -83,7 +82,7 @@ def questions(folder: Path) -> Sequence[Question]:
         have(row, ("index", "video", "question", "answer", "dimensions"), file, number)
         name, video = text(row["index"]), text(row["video"])
         tried = [text(row["video_path"]).removeprefix("./")] if row.get("video_path") else []
-        path = there(folder, [*tried, f"video/{video}.mp4", f"{video}.mp4"], f"question {name}", "video")
+        path = inside(folder, [*tried, f"video/{video}.mp4", f"{video}.mp4"], f"question {name}")
         found.append(
             Question(
                 *(name, text(row["question"]), (Video(path),)), truth=text(row["answer"]), image=video,

@@ -92,10 +92,7 @@ def questions(folder: Path) -> Sequence[Question]:
         seen[track] = seen.get(track, -1) + 1  # a piece has several questions, and the authors' id is the piece's
         name = f"{track}/{seen[track]}"
         path = folder / text(row.get("audio_path") or ".")
-        path = path if path.is_file() else sounds.get(track, path)
-        if not path.is_file():
-            what = text(row.get("audio_path")) or f"of the piece {track} (.mp3, .wav or .flac)"
-            raise BadData(f"question {name}: no sound {what} below {folder}")
+        path = path if path.is_file() else sounds.get(track, path if "audio_path" in row else folder / f"{track}.mp3")
         found.append(
             Question(
                 *(name, text(row["prompt"]), (Audio(path),), tuple(LETTERS), False), parts=_parts(row), image=track,

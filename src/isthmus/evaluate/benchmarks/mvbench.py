@@ -15,7 +15,7 @@ from isthmus.evaluate.benchmarks._asked import amount, have
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, macro, slug, table, text
 from isthmus.evaluate.files import SHEETS, TABLES, Row, document, folder, matched, pick
-from isthmus.evaluate.questions import Question
+from isthmus.evaluate.questions import Question, inside
 from isthmus.evaluate.scored import Scored
 from isthmus.types import Image, Video
 
@@ -147,7 +147,7 @@ def _clip(video: str, clips: Mapping[str, list[Path]], place: Path, name: str) -
     for path in clips.get(Path(video).name, ()):
         if path.as_posix().endswith(f"/{video.strip('/')}") and (path.is_file() or any(path.glob("*.jpg"))):
             return path
-    raise BadData(f"question {name}: no video {video} below {place}; take the task's JSON away to ask the others")
+    return inside(place, [video.strip("/")], f"question {name}")  # which is not there
 
 
 def _letter(answer: str, options: Sequence[str], name: str) -> str:

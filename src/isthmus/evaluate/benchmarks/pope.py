@@ -42,7 +42,7 @@ SAID = keys.said(
 )
 TRUTHS = keys.truths("label", "labels", "gt", "gt_answer", "gt_ans", "ground_truth", "truth", "target", "answer")
 SPLITS = ("adversarial", "popular", "random")
-YES = ("yes", "1", "true")
+YES, NO = ("yes", "1", "true"), ("no", "0", "false")
 IMAGES = ("image", "image_path", "image_source", "image_id")
 
 
@@ -118,7 +118,7 @@ def read(text: str) -> bool | None:
 
 def _read(split: str, pairs: Sequence[tuple[str, Row, Row]], mode: str, found: Scored) -> list[Read]:
     """A split's questions, as far as their answers can be read."""
-    some = []
+    some, neither = [], 0
     for name, truth, row in pairs:
         if row["_said"] is None:
             found.unscored[f"{split}/{name}"] = "no prediction"
@@ -128,9 +128,13 @@ def _read(split: str, pairs: Sequence[tuple[str, Row, Row]], mode: str, found: S
         if said is None:
             found.unscored[f"{split}/{name}"] = "neither yes nor no is said"
             continue
+        neither += said and read(told) is None
         image = next((str(truth[key]) for key in IMAGES if truth.get(key)), name)
         found.marks[f"{split}/{name}"] = float(said == (text(truth["_truth"]).strip().lower() in YES))
         some.append(Read(text(truth["_truth"]).strip().lower() in YES, said, image))
+    if neither:
+        where = f"of the split {split}, " if split else ""
+        found.notes.append(f"{where}{neither:,} answers say neither yes nor no; the official rule takes them as yes")
     return some
 
 
@@ -198,6 +202,8 @@ def _true(some: list[Row], path: Path) -> list[Row]:
                 f"{path}, row {number}: none of the keys {keys.some(TRUTHS)}. It has {held(row)}. Where the truths are"
                 " in a file of their own, give it with --references"
             )
+        if text(row[key]).strip().lower() not in (*YES, *NO):
+            raise BadData(f"{path}, row {number}: {key} is {row[key]!r}, neither yes nor no")
         found.append(row | {"_truth": row[key]})
     return found
 

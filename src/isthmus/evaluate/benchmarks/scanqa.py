@@ -9,12 +9,11 @@ from pathlib import Path
 from isthmus.errors import BadData, PartUnavailable
 from isthmus.evaluate.answers import SAID, Pair, column, listed, pairs, records, text
 from isthmus.evaluate.benchmarks._asked import Answered, frequent, have, upload
-from isthmus.evaluate.benchmarks._asked_media import there
 from isthmus.evaluate.benchmarks._parts import Value, add
 from isthmus.evaluate.benchmarks.dynamic_superb import plain
 from isthmus.evaluate.metrics import bleu, cider, meteor, ptb, rouge
 from isthmus.evaluate.metrics.wordnet import lemma
-from isthmus.evaluate.questions import SHORT, Question, one
+from isthmus.evaluate.questions import SHORT, Question, inside, one
 from isthmus.evaluate.scored import Scored, mean, of_sums, proportion
 from isthmus.types import Points
 
@@ -82,7 +81,7 @@ def questions(folder: Path) -> Sequence[Question]:
         have(row, ("question_id", "scene_id", "question"), file, number)
         name, scene = text(row["question_id"]), text(row["scene_id"])
         scan = f"{scene}/{scene}_vh_clean_2.ply"
-        cloud = there(folder, [f"scans/{scan}", f"scans_test/{scan}", scan], f"question {name}", "scan")
+        cloud = inside(folder, [f"scans/{scan}", f"scans_test/{scan}", scan], f"question {name}")
         found.append(
             Question(
                 *(name, text(row["question"]), (Points(cloud),)), after=SHORT, image=scene, longest=32,

@@ -10,9 +10,9 @@ blind:NAME                     one of these without media  trivial.py
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from isthmus import model_folder
 from isthmus.errors import UnknownName
@@ -26,7 +26,7 @@ class Said(NamedTuple):
     """An answer; None where there is none, and why.
 
     `confidence` is the model's own probability of it; `again` says that another try may succeed; `left` that it was not
-    asked at all, which is no failure.
+    asked at all, which is no failure; `cut` that the answer would have been longer.
     """
 
     answer: str | None
@@ -34,6 +34,7 @@ class Said(NamedTuple):
     confidence: float | None = None
     again: bool = False
     left: bool = False
+    cut: bool = False
 
 
 class Model(Protocol):
@@ -46,6 +47,14 @@ class Model(Protocol):
 
     def chosen(self, questions: Sequence[Question]) -> list[Said]:
         """Of each question's `answers` the likeliest by its mean log-likelihood per token."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A model whose answers come one by one, each at its own time."""
+
+    def stream(self, questions: Sequence[Question]) -> Iterator[tuple[int, Said]]:
+        """Each answer with its question's number, as they come."""
 
 
 def kind(name: str) -> str:
