@@ -69,9 +69,7 @@ def test_what_fails_every_time_is_unjudged_and_asked_again(way: str, answers: Pa
     own, some = rubric("grade"), judge.samples(answers)[:2]
     place, attempts = tmp_path / "out.jsonl", 4 if way == "hang" else 2  # one that hangs is tried half as often
     with served(graded, faults=1.0, ways=(way,)) as down:
-        poor = judge.Remote(
-            f"{down.url}#tiny", sleep=lambda seconds: None, timeout=0.2, attempts=4 if way == "hang" else 2
-        )
+        poor = judge.Remote(f"{down.url}#tiny", sleep=lambda seconds: None, timeout=0.2, attempts=attempts)
         lines = judge.judged(own, poor, some, place, console=QUIET)
         assert len(down.failed) == 4
     assert all("value" not in line and line["again"] and "2 times" in line["unjudged"] for line in lines)

@@ -193,6 +193,9 @@ def _one(
     lines = {line["id"]: sheet.said(line) for number in range(asked.shards) for line in ledger.lines(number)}
     said = sheet.merged(questions, lines)
     found = scored(name, module, folder, out / name, questions, said, how.mode)
+    if how.circular:  # the answers that are written down are what all rotations come to
+        found.notes = [note for note in found.notes if note != getattr(module, "ONE_ROUND", "")]
+        found.notes.append("CircularEval: a question is right if it is in every rotation of its options")
     if cut := sum(one.cut for one in said):
         found.notes.append(f"{cut:,} answers were cut off at the most tokens that the benchmark gives them")
     _samples(out / name, questions, said, found)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from isthmus.evaluate.benchmarks import PACKAGE
 from isthmus.evaluate.scored import Scored
@@ -18,7 +18,9 @@ from isthmus.registry import constants, find, names
 
 def show(benchmark: str, mode: str, found: Scored, console: Console) -> None:
     """The figures, what went unscored and why, and the notes."""
-    table = Table("metric", title=f"{benchmark}, {mode} mode", title_justify="left", show_edge=False)
+    table = Table(
+        Column("metric", overflow="fold"), title=f"{benchmark}, {mode} mode", title_justify="left", show_edge=False
+    )
     for column in ("value", "95 % interval", "n"):
         table.add_column(column, justify="right")
     for name, figure in found.metrics.items():

@@ -33,6 +33,7 @@ GET = "github.com/open-compass/MMBench (mmbench_dev_20230712.tsv), or the same f
 HUB = "lmms-lab/MMBench"
 HEADLINE = "accuracy"
 CHINESE = "请直接回答选项字母。"  # what LLaVA-1.5 asks with in place of `LETTER`
+ONE_ROUND = "one round of each question: CircularEval, which MMBench's own figures are of, has all rotations"
 ROUND = 1_000_000  # indices of the rotations of one question differ by multiples of it
 
 
@@ -49,6 +50,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     whole = {name: False if False in own else None if None in own else True for name, own in rounds.items()}
     if len(whole) == len(some):
         found.add(accuracies([Judged(hits[one.id], parts(one), one.image) for one in first]))
+        found.notes.append(ONE_ROUND)
         return found
     asked_first = [one for one in some if _main(one) == one.id]
     lost = [one for one in asked_first if whole[one.id] is None]
