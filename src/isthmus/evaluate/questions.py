@@ -104,13 +104,14 @@ def place(benchmark: str, data: str | Path | None = None) -> Path:
     root = Path(data or os.environ.get(PLACE, "benchmarks")).expanduser()
     if (root / benchmark).is_dir():
         return root / benchmark
-    if root.is_dir() and (root.name == benchmark or any(any(root.glob(name)) for name in layout)):
+    files = [name for name in layout if "." in name] or [*layout]  # a folder called images may be anything's
+    if root.is_dir() and (root.name == benchmark or any(any(root.glob(name)) for name in files)):
         return root
-    files = "".join(f"\n  {name}  {what}" for name, what in layout.items())
+    told = "".join(f"\n  {name}  {what}" for name, what in layout.items())
     hub = f", or --data hub fetches {own['HUB']}" if own.get("HUB") else ""
     raise BadData(
         f"{benchmark}: no folder {root / benchmark}. Put its files there (or name another folder with --data or "
-        f"{PLACE}):{files}\nGet it: {own['GET']}{hub}"
+        f"{PLACE}):{told}\nGet it: {own['GET']}{hub}"
     )
 
 
