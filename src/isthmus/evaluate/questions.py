@@ -104,7 +104,7 @@ def place(benchmark: str, data: str | Path | None = None) -> Path:
     root = Path(data or os.environ.get(PLACE, "benchmarks")).expanduser()
     if (root / benchmark).is_dir():
         return root / benchmark
-    files = [name for name in layout if "." in name] or [*layout]  # a folder called images may be anything's
+    files = [name for name in layout if name not in ("images", "val2014")]  # which may be any benchmark's
     if root.is_dir() and (root.name == benchmark or any(any(root.glob(name)) for name in files)):
         return root
     told = "".join(f"\n  {name}  {what}" for name, what in layout.items())
