@@ -370,6 +370,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     mode: Annotated[str, typer.Option(help="official: the authors' rule; lenient: as a person reads.")] = "official",
     shots: Annotated[int | None, typer.Option(min=0, help="Examples before each question of a language task.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask language tasks in the model's chat template.")] = False,
     tasks_folder: Annotated[Path | None, typer.Option(help="Where else lm-eval finds tasks.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; more than one need Ray.")] = 1,
     gpus_per_worker: Annotated[float, typer.Option(min=0, help="GPUs of each, 0.5 for half of one.")] = 0.0,
@@ -410,7 +411,8 @@ def evaluate(
         place = out or Path("runs") / f"eval-{model.rstrip('/').replace('://', '-').replace('/', '-')}"
         session = Session(model, place, how, data, tolerate, resume, as_json)
         found = session.run(
-            _several(benchmarks), _several(language), shots, tasks_folder, workers, gpus_per_worker, threads, address
+            *(_several(benchmarks), _several(language), shots, chat, tasks_folder),
+            *(workers, gpus_per_worker, threads, address),
         )
         if as_json and found:
             print(json.dumps(found, indent=1))

@@ -261,6 +261,15 @@ def test_what_cannot_be_asked_is_told_before_anything_is(data: Path, model: str,
     assert sum("red.png" in one.get("unscored", "") for one in samples(out)) == 4
 
 
+def test_a_folder_in_which_language_tasks_were_asked_takes_benchmarks_as_well(data: Path, model: str) -> None:
+    out = data.parent / "out"
+    harness.put(out / "run.json", json.dumps({"model": model}))
+    harness.put(out / "results.json", json.dumps({"model": model, "benchmarks": {"gsm8k": {}}}))
+    run(data, model, "out", resume=True)
+    assert {*json.loads((out / "results.json").read_text())["benchmarks"]} == {"gsm8k", "pope"}
+    assert json.loads((out / "run.json").read_text())["options"]["way"] == "generate"
+
+
 def test_a_folder_called_as_a_baseline_is_no_model(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(data.parent)
     assert run(data, "majority", "majority") == run(data, "majority", "majority", resume=True)

@@ -214,9 +214,9 @@ def _mode(held: Line) -> str:
     """How a benchmark was scored, and asked if otherwise than by generating once."""
     asked = held.get("asked", {})
     way = asked.get("way", "generate")
-    return ", ".join(
-        [str(held.get("mode", ""))] + ["circular"] * bool(asked.get("circular")) + [way] * (way != "generate")
-    )
+    told = [str(held.get("mode", "")), *["circular"] * bool(asked.get("circular")), *[way] * (way != "generate")]
+    shots = asked.get("shots")
+    return ", ".join([*told, *["chat"] * bool(asked.get("chat")), *[f"{shots} shots"] * (shots is not None)])
 
 
 def _headline(name: str) -> str:

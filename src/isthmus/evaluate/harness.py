@@ -276,8 +276,10 @@ def _begin(out: Path, facts: Mapping[str, Any], resume: bool) -> None:
         put(out / RESULTS, json.dumps({"model": facts["model"], "benchmarks": {}}, indent=1) + "\n")
         return
     before = json.loads(path.read_text(encoding="utf-8"))
-    if changes := "; ".join(differences(before, json.loads(json.dumps(facts)))):
+    if changes := "; ".join(differences(before, before | json.loads(json.dumps({k: facts[k] for k in before})))):
         raise BadRecipe(f"{out} was begun otherwise: {changes}. Choose another --out")
+    if before.keys() < facts.keys():  # language tasks alone were asked before
+        put(path, json.dumps(facts, indent=1) + "\n")
 
 
 def _results(out: Path) -> dict[str, Any]:

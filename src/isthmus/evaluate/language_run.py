@@ -71,7 +71,7 @@ def language(
         facts = models.facts(model_name)
         lm = _opened(model_name)
         for name, its in loaded.items():
-            _one(name, its, lm, out, str(facts["sha256"]), limit, chat, folder, console)
+            _one(name, its, lm, out, str(facts["sha256"]), limit, shots, chat, folder, console)
     return _results(out)
 
 
@@ -82,8 +82,8 @@ def _opened(name: str) -> Any:
 
 
 def _one(
-    name: str, loaded: Any, lm: Any, out: Path, digest: str, limit: int | None, chat: bool, folder: Path | None,
-    console: Console,
+    name: str, loaded: Any, lm: Any, out: Path, digest: str, limit: int | None, shots: int | None, chat: bool,
+    folder: Path | None, console: Console,
 ) -> None:  # fmt: skip
     """A task from its prompts to its figures."""
     from lm_eval.evaluator import evaluate
@@ -113,7 +113,8 @@ def _one(
     put(own / "predictions.jsonl", predictions(found))
     put(own / "samples.jsonl", samples(name, found, headline))
     results = _results(out)
-    results["benchmarks"][name] = figures.to_dict(name, "official") | {"notes": figures.notes, "headline": headline}
+    whole = figures.to_dict(name, "official") | {"notes": figures.notes, "headline": headline}
+    results["benchmarks"][name] = whole | {"asked": {"limit": limit, "shots": shots, "chat": chat}}
     put(out / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     told.show(name, "official", figures, console)
 

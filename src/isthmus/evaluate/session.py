@@ -29,7 +29,7 @@ class Session:
     as_json: bool = False  # standard output is for the program that asked
 
     def run(
-        self, benchmarks: Sequence[str], tasks: Sequence[str], shots: int | None, folder: Path | None,
+        self, benchmarks: Sequence[str], tasks: Sequence[str], shots: int | None, chat: bool, folder: Path | None,
         workers: int, gpus: float, threads: int | None, address: str | None,
     ) -> dict[str, Any]:  # fmt: skip
         """Ask all of them; nothing is returned in a process of several that is not the first."""
@@ -47,7 +47,7 @@ class Session:
             if tasks and here.first:
                 from isthmus.evaluate.language_run import language
 
-                found = language(self.model, tasks, self.out, self.how.limit, shots, folder, console)
+                found = language(self.model, tasks, self.out, self.how.limit, shots, folder, console, chat)
             if here.first:
                 console.print(
                     f"{self.out / RESULTS}    look at it: isthmus report {self.out}", markup=False, soft_wrap=True
