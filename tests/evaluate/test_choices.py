@@ -389,6 +389,13 @@ def test_gqa(tmp_path):
     assert told["steps/1/accuracy"] == pytest.approx(2 / 3)
     assert told["words/2/accuracy"] == pytest.approx(2 / 3)
     assert told["distribution"] == pytest.approx((2 - 1) ** 2 / 2 + (1 - 2) ** 2 / 1)
+    assert "validity" not in told
+    choices = {"1": {"valid": ["red", "blue"], "plausible": ["red"]}, "2": {"valid": ["red", "blue"], "plausible": []}}
+    dumped(tmp_path / "t_choices.json", choices | {"3": {"valid": [], "plausible": []}})
+    truths["3"]["types"] |= {"detailed": "existAttrCommon"}  # of which the authors take color, material, shape
+    dumped(tmp_path / "t_questions.json", truths)
+    told = values(score("gqa", tmp_path / "a.jsonl", tmp_path))
+    assert (told["validity"], told["plausibility"]) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
     exact = [{"questionId": "1", "prediction": "Red"}]
     assert values(score("gqa", dumped(tmp_path / "e.json", exact), tmp_path))["accuracy"] == 0
 

@@ -13,9 +13,9 @@ from isthmus.evaluate.benchmarks._asked import have, hubs, shown, somewhere
 from isthmus.evaluate.benchmarks._rows import IDS, SAID, Judged, accuracies, slug, table, text
 from isthmus.evaluate.files import Row, document, matched, pick, rows
 from isthmus.evaluate.questions import SHORT, Question, one
-from isthmus.evaluate.scored import Figure, Floats, Scored, mean, of_sums
+from isthmus.evaluate.scored import Figure, Floats, Scored, mean, of_sums, proportion
 
-ABOUT = "compositional questions about scenes, by exact match, with consistency and distribution"
+ABOUT = "compositional questions about scenes: accuracy, consistency, validity, plausibility, distribution"
 SOURCE = "Hudson and Manning, 2019, arXiv:1902.09506; the authors' eval.py, answers as LLaVA's convert_gqa_for_eval.py"
 PREDICTIONS = {
     "LLaVA's answers": '{"question_id": "201307251", "prompt": "Is it overcast?", "text": "No"}',
@@ -23,7 +23,7 @@ PREDICTIONS = {
     "with the question inside": '{"question_id": "201307251", "prediction": "No", "answer": "no", "types": {}}',
 }
 REFERENCES = {
-    "testdev_balanced_questions.json, or its folder": (
+    "testdev_balanced_questions.json, or its folder, in which testdev_choices.json may lie as well": (
         '{"201307251": {"imageId": "n161313", "question": "Is it overcast?", "answer": "no", "entailed": [], '
         '"types": {"structural": "verify", "semantic": "global"}, "groups": {"global": null}}}'
     ),
@@ -39,6 +39,7 @@ GET = "cs.stanford.edu/people/dorarad/gqa/download.html (questions1.2.zip, image
 HUB = "lmms-lab/GQA"
 HEADLINE = "accuracy"
 NAME = "*_questions.json"
+NAMED = {"valid": "validity", "plausible": "plausibility"}
 NO_STEP = ("exist", "query: name", "choose name")  # what the authors do not count as steps of reasoning
 
 
@@ -58,6 +59,11 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     consistent = [_consistent(row, name, right) for name, row in some.items() if right[name]]
     if told := [share for share in consistent if share is not None]:
         found.add({"consistency": mean(told)})
+    if choices := _choices(references):
+        for measure in ("valid", "plausible"):
+            held = [(name, row) for name, row in some.items() if name in choices]
+            hits = [answers[name] in _able(row, choices[name], measure) for name, row in held]
+            found.add({NAMED[measure]: proportion(hits, (_image(row, name) for name, row in held))})
     groups = [(_group(row), text(row["answer"]), answers[name]) for name, row in some.items()]
     if grouped := [one for one in groups if one[0]]:
         found.add({"distribution": _distribution(grouped)})
@@ -88,6 +94,23 @@ def _consistent(question: Row, name: str, right: Mapping[str, bool]) -> float | 
     others = map(str, told if isinstance(told, list) else ())
     entailed = [right[other] for other in others if other != name and other in right]
     return sum(entailed) / len(entailed) if entailed else None
+
+
+def _choices(references: Path | None) -> dict[str, Row]:
+    """By question the answers that make sense (`valid`) and that the world has (`plausible`), of the folder's file."""
+    files = sorted(references.glob("*choices*.json")) if references is not None and references.is_dir() else []
+    held = document(files[0]) if files else {}
+    if not isinstance(held, Mapping) or not all(isinstance(own, Mapping) for own in held.values()):
+        raise BadData(f'{files[0]}: expected choices by question, {{"201307251": {{"valid": [], "plausible": []}}}}')
+    return {str(name): dict(own) for name, own in held.items()}
+
+
+def _able(question: Row, choices: Row, measure: str) -> list[str]:
+    """The answers of a kind; to what things have in common there are three, as in the authors' code."""
+    types = question.get("types")
+    if isinstance(types, Mapping) and "Common" in str(types.get("detailed", "")):
+        return ["color", "material", "shape"]
+    return [str(own) for own in choices.get(measure, [])]
 
 
 def _group(question: Row) -> str:
