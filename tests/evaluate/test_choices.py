@@ -114,6 +114,23 @@ def test_mmbench_circular(tmp_path):
     assert lenient.unscored == {"9": "no option can be read"}
 
 
+def test_splits_of_one_sheet_have_their_own_figures(tmp_path):
+    rows = [row | {"split": "dev" if row["index"] % 1_000_000 == 7 else "test"} for row in MMBENCH]
+    told = values(score("mmbench", sheet(tmp_path / "a.xlsx", rows)))
+    assert (told["dev/accuracy"], told["test/accuracy"], told["test/z/accuracy"]) == (1, 0, 0)
+    row = {"question": "?", "A": "x", "B": "y", "answer": "A", "category": "Math"}
+    some = [
+        ("dev_Math_1", "dev", "A"),
+        ("validation_Math_1", "validation", "B"),
+        ("validation_Math_2", "validation", "A"),
+    ]
+    rows = [
+        row | {"index": i, "id": name, "split": split, "prediction": said} for i, (name, split, said) in enumerate(some)
+    ]
+    told = values(score("mmmu", sheet(tmp_path / "b.xlsx", rows)))
+    assert (told["accuracy"], told["dev/accuracy"], told["validation/math/accuracy"]) == (pytest.approx(2 / 3), 1, 0.5)
+
+
 def test_mmbench_a_wrong_round_settles_a_question_that_has_an_unscored_one(tmp_path):
     rows = [MMBENCH[0] | {"prediction": "A or B"}, MMBENCH[1] | {"prediction": "A"}]
     found = score("mmbench", sheet(tmp_path / "a.xlsx", rows), mode="lenient")

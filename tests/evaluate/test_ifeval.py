@@ -125,6 +125,7 @@ def test_figures_of_a_worked_example(tmp_path: Path) -> None:
         "instruction_loose_accuracy": (0.75, 4),
     }
     assert found.metrics["punctuation/instruction_strict_accuracy"].value == 0.5
+    assert found.metrics["punctuation/no_comma/instruction_loose_accuracy"].value == 1
     lenient = score("ifeval", *write(tmp_path, prompts), "lenient")
     assert lenient.unscored == {"1002": "an empty answer"}
 

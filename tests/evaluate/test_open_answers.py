@@ -309,6 +309,19 @@ def test_rsvqa(write):
         "count/accuracy": 1.0,
     }
     assert values(score("rsvqa", path, folder, "lenient"))["accuracy"] == 1.0
+    low = [
+        ("count", "7", "8"),
+        ("count", "250", "between 100 and 1000"),
+        ("count", "0", "3"),
+        ("rural_urban", "urban", "urban"),
+    ]
+    high = [("count", "7", "8"), ("count", "7", "7"), ("area", "523m2", "600m2"), ("area", "12m2", "9m2")]
+    for rows, right in ((low, 0.75), (high, 0.5)):
+        own = [
+            {"question_id": i, "type": kind, "ground_truth": truth, "answer": said}
+            for i, (kind, truth, said) in enumerate(rows)
+        ]
+        assert values(score("rsvqa", write("c.json", own)))["accuracy"] == right
     inside = write("i.json", [{"question_id": 1, "type": "comp", "answer": "yes", "ground_truth": "No"}])
     assert values(score("rsvqa", inside)) == {"accuracy": 0.0, "comp/accuracy": 0.0}
 

@@ -30,6 +30,10 @@ def test_coco_ignores_what_a_crowd_covers_and_takes_the_surest_first():
     )
     assert first_wrong["map"] == pytest.approx(0.5)
     assert np.isnan(found["map_large"])
+    two = [Truth(1, "dog", (0, 0, 10, 10)), Truth(1, "dog", (50, 50, 10, 10)), Truth(2, "dog", (0, 0, 9, 9))]
+    boxes_ = [(1, (0, 0, 10, 10), 0.9), (1, (50, 50, 10, 10), 0.8), (2, (99, 99, 5, 5), 0.7), (2, (0, 0, 9, 9), 0.6)]
+    few = coco_map(two, [Detection(image, "dog", box, score) for image, box, score in boxes_])
+    assert (few["mar_1"], few["mar_10"]) == (pytest.approx(1 / 3), pytest.approx(1.0))
 
 
 def test_overlap_of_boxes_without_area_is_none():

@@ -69,6 +69,8 @@ def test_answers_of_three_splits_are_told_apart(how: str, tmp_path: Path) -> Non
     assert own == {"adversarial": 6, "popular": 5, "random": 4}
     assert found["accuracy"].value == pytest.approx(15 / 18)
     assert found["accuracy"].n == 18
+    assert found["mean_f1"].value == pytest.approx(sum(found[f"{split}/f1"].value for split in SPLITS) / 3)
+    assert found["mean_f1"].low < found["mean_f1"].value < found["mean_f1"].high
 
 
 def test_other_numbers_of_answers_than_questions_are_refused(tmp_path: Path) -> None:

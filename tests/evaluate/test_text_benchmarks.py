@@ -309,6 +309,7 @@ def test_retrieval_both_ways(write, tmp_path):
     assert value(found, "text_to_image/r@1") == 0.5
     assert value(found, "image_to_text/mean_rank") == 2.0
     assert value(found, "rsum") == 500
+    assert found.metrics["rsum"].low <= 500 <= found.metrics["rsum"].high
     np.savez(tmp_path / "s.npz", similarity=np.array(similarity), image_of_caption=[0, 1, 1, 1])
     assert value(score("retrieval", tmp_path / "s.npz"), "text_to_image/r@1") == 0.75
     for content, message in [

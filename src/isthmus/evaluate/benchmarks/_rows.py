@@ -77,6 +77,21 @@ def accuracies(some: Sequence[Judged], name: str = "accuracy") -> dict[str, Figu
     return found
 
 
+def of_splits(some: Sequence[tuple[str, Judged]]) -> dict[str, Figure]:
+    """Of each split its share of right answers and that of its parts; nothing of a single split.
+
+    >>> some = [("dev", Judged(True, ("art",), "1")), ("validation", Judged(False, ("art",), "2"))]
+    >>> {name: figure.value for name, figure in of_splits(some).items()}["validation/art/accuracy"]
+    0.0
+    """
+    splits = dict.fromkeys(split for split, _ in some if split)
+    found: dict[str, Figure] = {}
+    for split in splits if len(splits) > 1 else ():
+        own = accuracies([one for other, one in some if other == split])
+        found |= {f"{split}/{name}": figure for name, figure in own.items()}
+    return found
+
+
 def macro(some: Sequence[Judged]) -> Figure:
     """The mean over parts of the share of right answers, each answer in its first part.
 

@@ -25,7 +25,7 @@ REFERENCES = {
 
 
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:
-    """COCO's twelve figures but for the recalls of few boxes; both modes are the same, and intervals are not given."""
+    """COCO's twelve figures; both modes are the same, and intervals are not given."""
     assert references is not None
     held = document(references)
     truths = [_truth(row, f"{references}, annotation {i}") for i, row in enumerate(_annotations(held, references), 1)]

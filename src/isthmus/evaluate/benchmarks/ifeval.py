@@ -64,6 +64,8 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     kinds = dict.fromkeys(kind.partition(":")[0] for own in every for kind in own.kinds)
     for kind in sorted(kinds):
         found.add(_by_instruction(every, kind), kind)
+    for kind in sorted({kind for own in every for kind in own.kinds}):
+        found.add(_by_instruction(every, kind), kind.replace(":", "/"))
     return found
 
 
@@ -100,12 +102,12 @@ def _figures(every: Sequence[Followed]) -> dict[str, Figure]:
 
 
 def _by_instruction(every: Sequence[Followed], group: str = "") -> dict[str, Figure]:
-    """The share of instructions that were followed, all or those of a group; those of one prompt belong together."""
+    """The share of instructions that were followed, all or those of a group or kind; those of one prompt together."""
     some = [
         (own.name, strict, loose)
         for own in every
         for kind, strict, loose in zip(own.kinds, own.strict, own.loose, strict=True)
-        if not group or kind.partition(":")[0] == group
+        if group in ("", kind, kind.partition(":")[0])
     ]
     names = [name for name, *_ in some]
     return {

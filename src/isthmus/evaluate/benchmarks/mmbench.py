@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isthmus.evaluate.benchmarks._asked import Answered, hubs, lines, sheet, shown
 from isthmus.evaluate.benchmarks._choices import chosen, noted
-from isthmus.evaluate.benchmarks._rows import SHORT, Asked, Judged, accuracies, asked, slug, text
+from isthmus.evaluate.benchmarks._rows import SHORT, Asked, Judged, accuracies, asked, of_splits, slug, text
 from isthmus.evaluate.files import Row, pick, rows
 from isthmus.evaluate.questions import LETTER, Question, lettered
 from isthmus.evaluate.scored import Scored
@@ -50,6 +50,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     whole = {name: False if False in own else None if None in own else True for name, own in rounds.items()}
     if len(whole) == len(some):
         found.add(accuracies([Judged(hits[one.id], parts(one), one.image) for one in first]))
+        found.add(of_splits([(_split(one), Judged(hits[one.id], parts(one)[1:], one.image)) for one in first]))
         found.notes.append(ONE_ROUND)
         return found
     asked_first = [one for one in some if _main(one) == one.id]
@@ -58,6 +59,7 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     kept = [one for one in asked_first if whole[one.id] is not None]
     found.marks = {one.id: float(bool(whole[one.id])) for one in kept}
     found.add(accuracies([Judged(bool(whole[one.id]), parts(one), one.image) for one in kept]))
+    found.add(of_splits([(_split(one), Judged(bool(whole[one.id]), parts(one)[1:], one.image)) for one in kept]))
     plain = accuracies([Judged(hits[one.id], (), one.image) for one in first], "vanilla_accuracy")
     found.metrics = {"accuracy": found.metrics["accuracy"]} | plain | found.metrics
     found.notes.append("accuracy is CircularEval's: a question is right if it is in every rotation of its options")
@@ -142,6 +144,10 @@ def named(row: Row) -> tuple[str, ...]:
     """The parts that a row names."""
     told = (text(row.get(key, row.get(key.replace("_", "-")))) for key in ("split", "l2_category", "category"))
     return tuple(dict.fromkeys(slug(name) for name in told if name))
+
+
+def _split(one: Asked) -> str:
+    return slug(text(one.row.get("split")))
 
 
 def _main(one: Asked) -> str:

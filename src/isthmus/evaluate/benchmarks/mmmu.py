@@ -18,7 +18,7 @@ from isthmus.evaluate.benchmarks import _mmmu
 from isthmus.evaluate.benchmarks._asked import Answered, have, hubs, lines, put, shown
 from isthmus.evaluate.benchmarks._choices import read as read_letter
 from isthmus.evaluate.benchmarks._mmmu import DOMAINS, ORDER
-from isthmus.evaluate.benchmarks._rows import Asked, Judged, accuracies, asked, slug, text
+from isthmus.evaluate.benchmarks._rows import Asked, Judged, accuracies, asked, of_splits, slug, text
 from isthmus.evaluate.benchmarks.mmbench import judged
 from isthmus.evaluate.files import SHEETS, TABLES, columns, document, flat, matched, pick, rows
 from isthmus.evaluate.scored import Scored
@@ -70,6 +70,8 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         names = {one.id: text(one.row.get("id")) or one.id for one in some}
         kit = [Judged(hits[one.id], parts(names[one.id], one.row), one.image) for one in some if one.id in hits]
         found.add(accuracies(kit))
+        splits = [slug(text(one.row.get("split"))) for one in some if one.id in hits]
+        found.add(of_splits(list(zip(splits, kit, strict=True))))
         return found
     questions = _with(predictions, references, found) if references else _inside(predictions)
     rank = {subject: number for number, subject in enumerate(ORDER)}

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from isthmus.errors import BadData
 from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks._rows import table, text
 from isthmus.evaluate.files import Row, flat, folder, held, rows
 from isthmus.evaluate.questions import SHORT, Question, picture
-from isthmus.evaluate.scored import Figure, Scored, yes_no
+from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, yes_no
 
 ABOUT = "object hallucination: is there such a thing in the picture? yes or no"
 SOURCE = "Li et al., 2023, arXiv:2305.10355; github.com/RUCAIBox/POPE"
@@ -59,12 +61,14 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     found = Scored()
     parts = _parts(predictions, references, found)
     every: list[Read] = []
+    splits: list[list[Read]] = []
     for name, pairs in parts.items():
         own = _read(name, pairs, mode, found)
+        splits.append(own)
         found.add(_figures(own), name if len(parts) > 1 else "")
         every += own
     if len(parts) > 1:
-        found.metrics = _figures(every) | found.metrics
+        found.metrics = _figures(every) | found.metrics | {"mean_f1": _mean_f1(splits)}
     return found
 
 
@@ -95,6 +99,23 @@ def questions(folder: Path) -> Sequence[Question]:
 
 def _figures(some: Sequence[Read]) -> dict[str, Figure]:
     return yes_no([one.truth for one in some], [one.said for one in some], [one.image for one in some])
+
+
+def _mean_f1(splits: Sequence[Sequence[Read]]) -> Figure:
+    """The mean of the splits' F1, the one number that tables of many benchmarks have for POPE."""
+    rows, images = [], []
+    for place, split in enumerate(splits):
+        for one in split:
+            row = np.zeros((len(splits), 2))
+            row[place] = 2 * (one.truth and one.said), one.truth + one.said  # F1 = 2 TP / (positives + said positive)
+            rows.append(row.ravel())
+            images.append(one.image)
+
+    def statistic(sums: Floats) -> Floats:
+        each = sums.reshape(*sums.shape[:-1], len(splits), 2)
+        return np.asarray(over(each[..., 0], each[..., 1]).mean(-1))
+
+    return of_sums(statistic, np.array(rows), images)
 
 
 def said_yes(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from isthmus.errors import BadData
 from isthmus.evaluate.files import document
 from isthmus.evaluate.metrics.retrieval import FIRST, average_precisions, captions_of, places
-from isthmus.evaluate.scored import Figure, Scored, mean, of_sums, proportion
+from isthmus.evaluate.scored import Figure, Scored, mean, of_sums, over, proportion
 
 ABOUT = "recall at 1, 5 and 10, median rank and mAP, both ways, of a matrix of similarities"
 SOURCE = "Hodosh et al., JAIR 47, 2013; Faghri et al., 2018, arXiv:1707.05612 (rsum, five captions a picture)"
@@ -53,14 +54,29 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     relevant_IC = captions_of(owners, len(similarity_IC))
     found = Scored()
     both = {"image_to_text": (similarity_IC, relevant_IC), "text_to_image": (similarity_IC.T, relevant_IC.T)}
-    recalls = 0.0
     for way, (similarity, relevant) in both.items():
         clusters = owners if way == "text_to_image" else list(range(len(similarity)))
         own = _figures(similarity, relevant, [str(one) for one in clusters])
-        recalls += sum(100 * own[f"r@{k}"].value for k in FIRST)
         found.add(own, way)
-    found.metrics["rsum"] = Figure(recalls, float("nan"), float("nan"), sum(similarity_IC.shape))
+    found.metrics["rsum"] = _rsum(both, owners)
     return found
+
+
+def _rsum(both: Mapping[str, tuple[Floats, Any]], owners: Sequence[int]) -> Figure:
+    """The sum of the six recalls in percent; pictures are drawn with their captions."""
+    rows, images = [], []
+    for side, (similarity_QN, relevant_QN) in enumerate(both.values()):
+        for query, place in enumerate(places(similarity_QN, relevant_QN)):
+            row = np.zeros((2, len(FIRST) + 1))
+            row[side] = [*(place <= k for k in FIRST), 1]
+            rows.append(row.ravel())
+            images.append(owners[query] if side else query)
+
+    def statistic(sums: Floats) -> Floats:
+        each = sums.reshape(*sums.shape[:-1], 2, len(FIRST) + 1)
+        return np.asarray(100 * over(each[..., :-1], each[..., -1:]).sum((-1, -2)))
+
+    return of_sums(statistic, np.array(rows), images)
 
 
 def _figures(similarity_QN: Floats, relevant_QN: Any, clusters: list[str]) -> dict[str, Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,25 +41,27 @@ HEADLINE = "accuracy"
 FOLDERS = ("Images_LR", "Images_HR", "Images", "Data", "images", ".")
 TYPES = ("type", "question_type", "category")
 ORDER = ("presence", "comp", "count", "area", "rural_urban")
-CLASSES = ((0, "0"), (10, "between 0 and 10"), (100, "between 10 and 100"), (1000, "between 100 and 1000"))
 
 
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     """accuracy over all questions (OA), average_accuracy over the types (AA), and each type's.
 
-    Counts of the low-resolution set are compared in the paper's classes where the truth is one; the lenient mode also
-    takes the first word of an answer for yes and no.
+    Areas are compared in the paper's classes, and counts of the low-resolution set, which has no areas, in theirs; the
+    lenient mode also takes the first word of an answer for yes and no.
     """
     found = Scored()
     truths = None if references is None else _questions(references)
     values = []
-    for one in pairs(predictions, truths, found, joins=(by(IDS), by(IMAGES, ["question"]))):
+    every = pairs(predictions, truths, found, joins=(by(IDS), by(IMAGES, ["question"])))
+    low = not any(slug(first(one.truth | one.own, TYPES) or "") == "area" for one in every)
+    for one in every:
         truth, kind = plain(one.told()[0]), slug(first(one.truth | one.own, TYPES) or "other")
         said = plain(one.said)
         if mode != "official" and truth in ("yes", "no") and said:
             said = said.replace(",", " ").split()[0]
         image = text(first(one.truth | one.own, IMAGES) or one.id)
-        values.append(Value(float(said == truth or classed(said) == truth), image, (kind,), one.id))
+        right = classed(said, low) == classed(truth, low) or classed(said) == truth
+        values.append(Value(float(right), image, (kind,), one.id))
     add(found, "accuracy", values, ORDER)
     kinds = sorted({one.parts[0] for one in values})
     if len(kinds) > 1:
@@ -93,15 +96,23 @@ def questions(folder: Path) -> Sequence[Question]:
     return found
 
 
-def classed(count: str) -> str:
-    """A count as the class of the low-resolution set that holds it; anything else as it is.
+def classed(answer: str, counts: bool = True) -> str:
+    """An area, or a count, as the class that holds it, after the authors' VocabEncoder.py; anything else as it is.
 
-    >>> classed("7"), classed("0"), classed("2500"), classed("yes")
-    ('between 0 and 10', '0', 'more than 1000', 'yes')
+    >>> classed("7"), classed("0"), classed("2500"), classed("523m2"), classed("7", counts=False), classed("yes")
+    ('between 0 and 10', '0', 'more than 1000', 'between 100m2 and 1000m2', '7', 'yes')
     """
-    if not count.isdecimal():
-        return count
-    return next((name for top, name in CLASSES if int(count) <= top), "more than 1000")
+    match = re.fullmatch(r"([0-9]+)(m2)?", answer)
+    if not match or not (counts or match[2]):
+        return answer
+    unit, number = match[2] or "", int(match[1])
+    ends = (0, 10, 100, 1000)
+    if number == 0:
+        return f"0{unit}"
+    if number > ends[-1]:
+        return f"more than {ends[-1]}{unit}"
+    top = next(end for end in ends if number <= end)
+    return f"between {ends[ends.index(top) - 1]}{unit} and {top}{unit}"
 
 
 def _questions(references: Path) -> list[Row]:

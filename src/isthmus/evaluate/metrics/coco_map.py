@@ -43,7 +43,7 @@ class Detection(NamedTuple):
 
 
 def coco_map(truths: Sequence[Truth], detections: Sequence[Detection]) -> dict[str, float]:
-    """The figures that COCO's tables have: `map`, `map_50`, `map_75`, by size, and the mean recall `mar_100`.
+    """COCO's twelve figures: `map`, `map_50`, `map_75`, the mean recall of 1, 10 and 100 detections a picture, by size.
 
     NaN where no object of a size is there.
 
@@ -60,7 +60,9 @@ def coco_map(truths: Sequence[Truth], detections: Sequence[Detection]) -> dict[s
         recall_KT = np.array([recall for _, recall in curves]).reshape(-1, len(THRESHOLDS))
         if size == "all":
             found |= {"map": _mean(precision_KTR), "map_50": _mean(precision_KTR[:, 0])}
-            found |= {"map_75": _mean(precision_KTR[:, 5]), "mar_100": _mean(recall_KT)}
+            found |= {"map_75": _mean(precision_KTR[:, 5])}
+            found |= {f"mar_{most}": _mean(_recalls(cells, bounds, most)) for most in (1, 10)}
+            found |= {"mar_100": _mean(recall_KT)}
         else:
             found |= {f"map_{size}": _mean(precision_KTR), f"mar_{size}": _mean(recall_KT)}
     return found
@@ -110,6 +112,16 @@ def _curve(pictures: Sequence[_Picture], bounds: tuple[float, float]) -> tuple[F
         precision_TR[t, reached] = envelope_D[places_R[reached]]
         recall_T[t] = recall_D[-1] if len(recall_D) else 0.0
     return precision_TR, recall_T
+
+
+def _recalls(cells: Sequence[Sequence[_Picture]], bounds: tuple[float, float], most: int) -> Floats:
+    """The recall [K, T] of each class with an object, by the `most` surest detections of each picture."""
+    found = []
+    for pictures in cells:
+        parts = [_matched(_Picture(own.truths, own.detections[:most]), bounds) for own in pictures]
+        if count := sum(part[3] for part in parts):
+            found.append(sum((part[1] & ~part[2]).sum(1) for part in parts) / count)
+    return np.array(found, float).reshape(-1, len(THRESHOLDS))
 
 
 def _matched(picture: _Picture, bounds: tuple[float, float]) -> tuple[Floats, Flags, Flags, int]:
