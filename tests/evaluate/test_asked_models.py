@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,9 @@ def test_a_model_whose_prefix_cannot_be_shared_is_asked_whole(folder: Path, ques
     model = ImageText(str(folder), "cpu")
     begun = model._begun
 
-    def moved(*arguments: Any) -> dict[str, Any]:
+    def moved(*arguments: Any) -> Any:
         found = begun(*arguments)
-        for layer in found["past_key_values"].layers:
+        for layer in found.cache.layers:
             layer.keys = layer.keys + 0.5  # as if positions were others
         return found
 
@@ -125,6 +126,32 @@ def test_the_likeliest_option(folder: Path, questions: list[Question]) -> None:
     assert said.answer == max(logs, key=logs.__getitem__)
     totals = torch.tensor([total for _, total in logs.values()], dtype=torch.float64).softmax(0)
     assert said.confidence == pytest.approx(float(totals[[*logs].index(str(said.answer))]), abs=1e-4)
+
+
+def test_a_picture_is_encoded_once_whatever_is_asked_about_it(folder: Path, questions: list[Question]) -> None:
+    model, encoded = ImageText(str(folder), "cpu"), []
+    model.model.model.vision_tower.register_forward_hook(lambda module, inputs, output: encoded.append(1))
+    own = replace(questions[0], options=("yes", "no"), listed=False)
+    many = [replace(own, id=str(i), prompt=f"is it {i} ?") for i in range(20)]
+    model.answers(many[:2])
+    trial = len(encoded)
+    said = model.answers(many)
+    assert len(encoded) - trial == 1, "in three batches"
+    chosen = model.chosen(many)
+    assert len(encoded) - trial == 2, "of twenty questions with two options"
+    model.shares = False
+    assert [one.answer for one in model.answers(many)] == [one.answer for one in said]
+    for own, other in zip(model.chosen(many), chosen, strict=True):
+        assert own.answer == other.answer
+        assert own.confidence == pytest.approx(other.confidence, abs=1e-5)
+
+
+def test_a_text_cannot_act_as_a_picture_or_an_end(folder: Path, questions: list[Question]) -> None:
+    model = ImageText(str(folder), "cpu")
+    for token in ("<image>", "<|im_end|>"):
+        bad, good = model.answers([replace(questions[0], prompt=f"what is {token} ?"), questions[0]])
+        assert (bad.answer, good.answer is not None) == (None, True)
+        assert f"holds {token}" in bad.failed
 
 
 def test_what_is_no_image_text_model_is_told(tmp_path: Path, folder: Path) -> None:
