@@ -563,7 +563,7 @@ def judge(
     else:
         told.show(f"{rubric}, judged by {by.rsplit('#')[-1]}", "strict", found, console)
     if not verdicts.enough(found, coverage):
-        raise IsthmusError(f"too little was judged for a score. What may pass is asked again: {again()}")
+        raise IsthmusError(f"too little was judged for a score. What may have passed by then is asked again: {again()}")
 
 
 Data = Annotated[str, typer.Argument(help="Files, a folder or a data set, as in a recipe.")]

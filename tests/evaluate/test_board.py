@@ -85,7 +85,7 @@ def test_questions_about_one_picture_are_turned_together() -> None:
 
     a, b = ([float(rng.random() < share) for _ in range(40)] for share in (0.8, 0.5))
     found = board.paired(rows(a), rows(b))
-    assert found.test == "permutation of pairs of pictures"
+    assert found.test == "permutation of pairs that share a medium"
     sums = [sum(a[i + j] - b[i + j] for j in range(4)) for i in range(0, 40, 4)]
     every = [
         abs(sum(s * own for s, own in zip(turn, sums, strict=True))) for turn in itertools.product((1, -1), repeat=10)
@@ -173,6 +173,36 @@ def test_other_ways_of_asking_are_other_columns(tmp_path: Path) -> None:
     columns = board.columns(board.runs([plain, once]))
     assert [own.mode for own in columns] == ["official", "official, circular, likelihood"]
     assert not any(cell.best or cell.pair for own in columns for cell in own.cells)
+    some = board.runs([plain, once])
+    assert "| model | pope (accuracy) | pope (accuracy, circular, likelihood) |" in board_text.markdown(some, columns)
+    rows = [*csv.DictReader(io.StringIO(board_text.table(some)))]
+    assert {(row["model"], row["mode"]) for row in rows} == {("a", "official"), ("b", "official, circular, likelihood")}
+    bars = [(head, [bar.model for _, own in rows for bar in own]) for _, head, rows in board_page._parts(some, columns)]
+    assert bars == [("accuracy", [0, 0]), ("accuracy, circular, likelihood", [1, 1])]
+
+
+def test_one_model_s_runs_of_different_benchmarks_are_one_row(tmp_path: Path) -> None:
+    paths = [run(tmp_path / name, "a", [1.0, 0.0], name) for name in ("pope", "mme", "gqa")]
+    told(paths[2], asked={"sha256": "of another checkpoint"})
+    some = board.runs([*paths, run(tmp_path / "again", "a", [1.0], "pope")])
+    assert [(one.model, [*one.benchmarks]) for one in some] == [
+        ("a (pope)", ["pope", "mme"]),
+        ("a (gqa)", ["gqa"]),
+        ("a (again)", ["pope"]),
+    ]
+    page = board_page.html(some, board.columns(some)).decode()
+    (data,) = re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)
+    assert next(row["m"] for row in json.loads(data)["rows"] if row["b"] == "mme") == [["image", 1]], "its own folder's"
+    assert "No radar" in page
+
+
+def test_what_nobody_judged_withholds_no_figure_that_needs_no_judge(tmp_path: Path) -> None:
+    path = run(tmp_path / "a", "a", [1.0, 0.0, None], "air-bench")
+    (column,) = board.columns(board.runs([path]))
+    assert (column.cells[0].value, board_text.signs(column.cells[0])) == (0.5, "†")
+    silent = run(tmp_path / "b", "b", [None, None], "mm-vet")
+    (row,) = csv.DictReader(io.StringIO(board_text.table(board.runs([silent]))))
+    assert (row["benchmark"], row["metric"], row["value"], row["unscored"]) == ("mm-vet", "", "", "2")
 
 
 def test_a_lucky_few_are_not_the_best(tmp_path: Path) -> None:

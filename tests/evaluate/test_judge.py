@@ -166,7 +166,11 @@ def test_another_rubric_or_judge_is_another_version(answers: Path, tmp_path: Pat
     assert mine.system.startswith("Be kind.")
     with served(graded) as server:
         first = judge.judged(rubric("grade"), remote(server), some, place, console=QUIET)
-        second = judge.judged(mine, remote(server), some, place, resume=True, console=QUIET)
+        before = place.read_bytes()
+        with pytest.raises(BadRecipe, match=r"holds 3 verdicts of another rubric, .* which are kept"):
+            judge.judged(mine, remote(server), some, place, resume=True, console=QUIET)
+        assert place.read_bytes() == before
+        second = judge.judged(mine, remote(server), some, tmp_path / "other.jsonl", console=QUIET)
         assert len(server.asked) == 6, "no verdict of another version was taken over"
     assert {line["version"] for line in first}.isdisjoint(line["version"] for line in second)
     assert rubric("grade").version("a") != rubric("grade").version("b")
@@ -305,6 +309,20 @@ def test_a_judge_that_is_dead_is_no_success(answers: Path, tmp_path: Path) -> No
         judge.samples(tmp_path / "none.jsonl")
     with pytest.raises(BadData, match="with --against"):
         judge.cases(rubric("pairwise"), judge.samples(answers))
+
+
+def test_a_person_s_verdict_that_is_none_is_told_before_anything_is_asked(answers: Path, tmp_path: Path) -> None:
+    row = {"id": "p", "question": "?", "answer": "x"}
+    with served(graded) as server:
+        for human, told in (("good", "`human` is 'good'"), (None, "no row has `human`")):
+            people = write(tmp_path / "people.jsonl", [row | {"human": human}])
+            with pytest.raises(BadData, match=rf"people\.jsonl: .*{told}"):
+                judging.judge("grade", f"{server.url}#tiny", answers, calibration=people, console=QUIET)
+        assert not server.asked
+        people = write(tmp_path / "people.jsonl", [row | {"human": "7"}, row | {"id": "q", "human": 3}])
+        judging.judge("grade", f"{server.url}#tiny", answers, calibration=people, console=QUIET)
+    with pytest.raises(BadData, match=r"none\.txt: no rubric can be read there"):
+        rubric("grade", tmp_path / "none.txt")
 
 
 def test_the_command(answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -362,6 +362,6 @@ def test_dynamic_superb(write):
         {"task": "B", "label": "happy", "prediction": "sad"},
     ]
     path = write("p.json", rows)
-    expected = {"accuracy": 0.3333, "a/accuracy": 0.5, "b/accuracy": 0.0, "task_mean/accuracy": 0.25}
+    expected = {"accuracy": 0.3333, "a/accuracy": 0.5, "b/accuracy": 0.0, "macro_accuracy": 0.25}
     assert values(score("dynamic-superb", path)) == expected
-    assert values(score("dynamic-superb", path, None, "lenient"))["task_mean/accuracy"] == 0.5
+    assert values(score("dynamic-superb", path, None, "lenient"))["macro_accuracy"] == 0.5

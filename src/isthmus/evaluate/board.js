@@ -31,7 +31,7 @@ function fits(row, want) {
   const verdicts = row.a.map(verdict);
   if (want.show === "wrong" && !verdicts.some(own => own === "wrong" || own === "partly")) return false;
   if (want.show === "unscored" && !verdicts.includes("unscored")) return false;
-  if (want.show === "disagree" && new Set(row.a.map(own => own[2])).size < 2) return false;
+  if (want.show === "disagree" && new Set(row.a.map(own => own[2]).filter(score => score !== null)).size < 2) return false;
   if (!want.words) return true;
   return [row.q, row.t, row.i, ...row.a.map(own => own[1] || "")].some(text => text.toLowerCase().includes(want.words));
 }

@@ -20,7 +20,6 @@ import numpy as np
 from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks import PACKAGE as BENCHMARKS
 from isthmus.evaluate.harness import RESULTS
-from isthmus.evaluate.judges import PACKAGE as RUBRICS
 from isthmus.registry import constants, names
 
 LOWER = {"wer", "cer", "chair_s", "chair_i", "attack_success_rate", "hal", "cog", "ece", "brier"}
@@ -41,6 +40,21 @@ class Run:
     benchmarks: dict[str, Line]
     samples: dict[str, dict[str, Line]] = field(default_factory=dict)
     begun: dict[str, str] = field(default_factory=dict)  # benchmarks that did not come to an end, and why
+    places: dict[str, Path] = field(default_factory=dict)  # the folders of benchmarks that another run asked
+
+    def joined(self, other: Run) -> Run:
+        """Both, of one model that was asked other benchmarks each time."""
+        own = {name: other.places.get(name, other.folder) for name in other.benchmarks}
+        return Run(
+            *(self.model, self.folder, self.benchmarks | other.benchmarks, self.samples | other.samples),
+            *(self.begun | other.begun, self.places | own),
+        )
+
+    def goes_with(self, other: Run) -> bool:
+        """Whether the other is of the same model, by name and by its files where these were known, and adds to this."""
+        files = {own.get("asked", {}).get("sha256") for run in (self, other) for own in run.benchmarks.values()}
+        apart = not ({*self.benchmarks, *self.begun} & {*other.benchmarks, *other.begun})
+        return self.model == other.model and apart and len(files) <= 1
 
 
 class Pair(NamedTuple):
@@ -74,12 +88,21 @@ class Cell:
 
 @dataclass
 class Column:
-    """A benchmark, with a cell for each run; `mode` is how it was asked and scored, where it was told."""
+    """A benchmark, with a cell for each run; `mode` is how it was asked and scored, as far as it is told."""
 
     benchmark: str
     metric: str
     mode: str
     cells: list[Cell]
+
+    @property
+    def head(self) -> str:
+        """The figure's name, with how it was asked where that is not the usual way.
+
+        >>> Column("pope", "f1", "official", []).head, Column("pope", "f1", "official, circular", []).head
+        ('f1', 'f1, circular')
+        """
+        return ", ".join(part for part in (self.metric, *self.mode.split(", ")) if part not in ("", "official"))
 
     @property
     def uneven(self) -> bool:
@@ -88,11 +111,13 @@ class Column:
 
 
 def runs(paths: Sequence[Path]) -> list[Run]:
-    """The runs of folders, or of files that `isthmus score --json` printed; of one name, their folders tell them apart.
+    """The runs of folders, or of files that `isthmus score --json` printed.
+
+    Runs in which one model was asked different benchmarks are one; others of one name are told apart by their folders.
 
     Raises `BadData` for what is neither, saying what to run.
     """
-    found = []
+    found: list[Run] = []
     for path in paths:
         file = path / RESULTS if path.is_dir() else path
         try:
@@ -111,7 +136,12 @@ def runs(paths: Sequence[Path]) -> list[Run]:
             raise BadData(f"{file}: no results of a run, and not what isthmus score --json prints")
         samples = {name: _lines(path / name / "samples.jsonl") for name in held["benchmarks"]} if path.is_dir() else {}
         begun = _begun(path, held["benchmarks"])
-        found.append(Run(str(held.get("model", path.name)), path, held["benchmarks"], samples, begun))
+        own = Run(str(held.get("model", path.name)), path, held["benchmarks"], samples, begun)
+        place = next((i for i, run in enumerate(found) if path.is_dir() and run.goes_with(own)), None)
+        if place is None:
+            found.append(own)
+        else:
+            found[place] = found[place].joined(own)
     folders = Counter(run.folder.name for run in found)
     several = {name for name, count in Counter(run.model for run in found).items() if count > 1}
     return [
@@ -121,6 +151,7 @@ def runs(paths: Sequence[Path]) -> list[Run]:
             run.benchmarks,
             run.samples,
             run.begun,
+            run.places,
         )
         if run.model in several
         else run
@@ -194,13 +225,13 @@ def columns(some: Sequence[Run]) -> list[Column]:
     A benchmark that was asked in two ways, or scored in two modes, is two columns.
     """
     found = []
-    each = [(name, _mode(held)) for run in some for name, held in run.benchmarks.items()]
+    each = [(name, mode(held)) for run in some for name, held in run.benchmarks.items()]
     begun = [(name, "") for run in some for name in run.begun if name not in dict(each)]
-    for name, mode in dict.fromkeys([*each, *begun]):
-        held = [own for run in some if (own := run.benchmarks.get(name)) and _mode(own) == mode]
+    for name, how in dict.fromkeys([*each, *begun]):
+        held = [own for run in some if (own := run.benchmarks.get(name)) and mode(own) == how]
         told = [own["headline"] for own in held if own.get("headline")]
         metric = (told or [_headline(name)])[0] or next(iter(held[0]["metrics"] if held else []), "")
-        column = Column(name, metric, mode, [_cell(run, name, metric, mode) for run in some])
+        column = Column(name, metric, how, [_cell(run, name, metric, how) for run in some])
         most = max((cell.asked for cell in column.cells), default=0)
         for run, cell in zip(some, column.cells, strict=True):
             limit = run.benchmarks.get(name, {}).get("asked", {}).get("limit")
@@ -210,7 +241,7 @@ def columns(some: Sequence[Run]) -> list[Column]:
     return found
 
 
-def _mode(held: Line) -> str:
+def mode(held: Line) -> str:
     """How a benchmark was scored, and asked if otherwise than by generating once."""
     asked = held.get("asked", {})
     way = asked.get("way", "generate")
@@ -224,11 +255,11 @@ def _headline(name: str) -> str:
     return str(constants(BENCHMARKS, name).get("HEADLINE", "")) if name in names(BENCHMARKS) else ""
 
 
-def _cell(run: Run, name: str, metric: str, mode: str) -> Cell:
+def _cell(run: Run, name: str, metric: str, how: str) -> Cell:
     held = run.benchmarks.get(name)
     if held is None and name in run.begun:
         return Cell(why=f"not finished{run.begun[name]}")
-    if held is None or _mode(held) != mode:
+    if held is None or mode(held) != how:
         return Cell(why="not asked")
     lines = run.samples.get(name, {})
     figure = held["metrics"].get(metric)
@@ -252,8 +283,11 @@ def enough(run: Run, name: str) -> bool:
 
 
 def judged(name: str, held: Line) -> bool:
-    """Whether a benchmark's answers are a judge's to score: it has a rubric, or some were not judged."""
-    return name in names(RUBRICS) or any("judged" in why for why in held["unscored"]["reasons"])
+    """Whether a benchmark's figures are a judge's: all of them, or those that its file names."""
+    own = constants(BENCHMARKS, name) if name in names(BENCHMARKS) else {}
+    if figures := own.get("JUDGED_FIGURES"):
+        return any(figure in held["metrics"] for figure in figures)
+    return "JUDGE" in own or (not own and any("judged" in why for why in held["unscored"]["reasons"]))
 
 
 def _compare(column: Column, some: Sequence[Run]) -> None:
@@ -291,9 +325,8 @@ def paired(a: Mapping[str, Line], b: Mapping[str, Line]) -> Pair:
         groups[cluster] = groups.get(cluster, 0.0) + own
     if len(groups) == len(both) and set(differ) <= {-1.0, 0.0, 1.0}:
         return Pair("McNemar, exact", len(both), _mcnemar(differ.count(1.0), differ.count(-1.0)))
-    return Pair(
-        "permutation of pairs" + (" of pictures" * (len(groups) < len(both))), len(both), _signs([*groups.values()])
-    )
+    shared = " that share a medium" * (len(groups) < len(both))
+    return Pair(f"permutation of pairs{shared}", len(both), _signs([*groups.values()]))
 
 
 def _scores(lines: Mapping[str, Line]) -> dict[str, float]:

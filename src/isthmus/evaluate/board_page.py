@@ -17,7 +17,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from isthmus.evaluate.board import Column, Run, enough, less_is_better
+from isthmus.evaluate.board import Column, Run, enough, less_is_better, mode
 from isthmus.evaluate.board_text import legend, notes, signs
 from isthmus.evaluate.metrics.calibration import ece
 from isthmus.evaluate.report import page
@@ -71,6 +71,7 @@ def html(some: Sequence[Run], columns: Sequence[Column], media: bool = True) -> 
         notes=notes(some, columns),
         axes=_axes(_round(columns)),
         radar=_radar(columns, len(some)),
+        no_radar=len(columns) >= 3 and len(_round(columns)) < 3,
         calibrations=list(_calibrations(some)),
         parts=list(_parts(some, columns)),
         data=Markup(data),  # JSON in which no tag can begin
@@ -147,9 +148,11 @@ def _parts(some: Sequence[Run], columns: Sequence[Column]) -> Iterator[tuple[str
     for column in columns:
         figures: dict[str, list[Bar]] = {}
         held = [
-            (m, run.benchmarks[column.benchmark]["metrics"])
+            (m, own["metrics"])
             for m, run in enumerate(some)
-            if column.benchmark in run.benchmarks and enough(run, column.benchmark)
+            if (own := run.benchmarks.get(column.benchmark))
+            and mode(own) == column.mode
+            and enough(run, column.benchmark)
         ]
         for m, metrics in held:
             for name, own in metrics.items():
@@ -163,7 +166,7 @@ def _parts(some: Sequence[Run], columns: Sequence[Column]) -> Iterator[tuple[str
             for part, bars in figures.items()
         ]
         if rows:
-            yield column.benchmark, column.metric, rows
+            yield column.benchmark, column.head, rows
 
 
 def _bar(model: int, own: dict[str, Any]) -> Bar:
@@ -195,7 +198,7 @@ def _samples(some: Sequence[Run], media: bool) -> tuple[dict[str, Any], str]:
                     }
                     rows[name, key] = own
                     for medium in line["media"] if len(rows) <= LINES and media else ():
-                        inside = run.folder / name
+                        inside = run.places.get(name, run.folder) / name
                         place = inside / medium["file"] if "file" in medium else None
                         if (
                             place is None

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 
-from isthmus.evaluate.board import CLEAR, COVERAGE, Cell, Column, Pair, Run, enough
+from isthmus.evaluate.board import CLEAR, COVERAGE, Cell, Column, Pair, Run, enough, mode
 from isthmus.evaluate.told import number
 
 LATEX = {
@@ -18,7 +18,7 @@ LATEX = {
 
 def markdown(some: Sequence[Run], columns: Sequence[Column]) -> str:
     """A table with the best in bold, and what its signs mean."""
-    head = ["model", *(f"{_pipes(own.benchmark)} ({_pipes(own.metric)})" for own in columns)]
+    head = ["model", *(f"{_pipes(own.benchmark)} ({_pipes(own.head)})" for own in columns)]
     rows = [head, ["---", *["---:"] * len(columns)]]
     for i, run in enumerate(some):
         rows.append([_pipes(run.model), *(_told(own.cells[i], "**", "**") for own in columns)])
@@ -29,7 +29,7 @@ def markdown(some: Sequence[Run], columns: Sequence[Column]) -> str:
 def latex(some: Sequence[Run], columns: Sequence[Column]) -> str:
     """A table for `booktabs`, and below it what its signs mean, with samples and tests."""
     lines = [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
-    head = ["Model", *(f"{escaped(own.benchmark)} ({escaped(own.metric)})" for own in columns)]
+    head = ["Model", *(f"{escaped(own.benchmark)} ({escaped(own.head)})" for own in columns)]
     lines += [" & ".join(head) + r" \\", r"\midrule"]
     for i, run in enumerate(some):
         cells = (_told(own.cells[i], r"\textbf{", "}") for own in columns)
@@ -51,9 +51,9 @@ def table(some: Sequence[Run]) -> str:
     for run in some:
         for name, held in run.benchmarks.items():
             whole = enough(run, name)
-            for metric, own in held["metrics"].items():
+            for metric, own in (held["metrics"] or {"": dict.fromkeys(("value", "low", "high")) | {"n": 0}}).items():
                 figures = [own[key] if key == "n" or whole else None for key in ("value", "low", "high", "n")]
-                row = [run.model, name, held.get("mode", ""), metric, *figures, held["unscored"]["count"]]
+                row = [run.model, name, mode(held), metric, *figures, held["unscored"]["count"]]
                 lines.writerow([_inert(cell) for cell in row])
     return file.getvalue()
 
@@ -128,4 +128,4 @@ def _pipes(text: str) -> str:
 
 def _inert(cell: object) -> object:
     """A cell that a spreadsheet does not take for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@" else cell
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell

@@ -168,7 +168,8 @@ def _one(
     ledger = Ledger(out / name / "shards")
     if pool.world.first and resume:
         _forget(ledger, asked.shards)
-    facts = {"task": "eval", "benchmark": name, "model": models.facts(model), "way": how.way, "seed": how.seed}
+    told_of = models.facts(model)
+    facts = {"task": "eval", "benchmark": name, "model": told_of, "way": how.way, "seed": how.seed}
     task = Task(
         name,
         "answers",
@@ -200,7 +201,7 @@ def _one(
         found.notes.append(f"{cut:,} answers were cut off at the most tokens that the benchmark gives them")
     _samples(out / name, questions, said, found)
     whole = found.to_dict(name, how.mode) | {"notes": found.notes, "headline": module.HEADLINE}
-    whole["asked"] = {"way": how.way, "circular": how.circular, "limit": how.limit}
+    whole["asked"] = {"way": how.way, "circular": how.circular, "limit": how.limit, "sha256": told_of.get("sha256")}
     results = _results(out)
     results["benchmarks"][name] = whole
     put(out / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -148,7 +148,13 @@ def judged(
     version = rubric.version(judge.name)
     asked = cases(rubric, some, times)
     keys = [_key(case, version, temperature, rubric.module.LONGEST) for case in asked]
-    done = {line["key"]: line for line in _written(out) if "value" in line or not line.get("again")}
+    before = list(_written(out))
+    if strange := len({line["key"] for line in before} - {*keys}):
+        raise BadRecipe(
+            f"{out} holds {strange:,} verdicts of another rubric, judge, temperature or other answers, which are kept."
+            " Go on with the same, or choose another --out"
+        )
+    done = {line["key"]: line for line in before if "value" in line or not line.get("again")}
     todo = [(case, key) for case, key in zip(asked, keys, strict=True) if key not in done]
     columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.completed}/{task.total} verdicts"))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,7 @@ def judge(
     if place.exists() and not resume:
         raise BadRecipe(f"{place} is there already. Go on with --resume, or choose another --out")
     people = judges.samples(calibration) if calibration else []
+    verdicts.checked(own, people, calibration)
     options: dict[str, Any] = {"key_from": key_from} if by.startswith("http") else {}
     asked = judges.opened(by, **options)
     how: dict[str, Any] = {"temperature": temperature, "resume": resume, "command": command, "console": console}

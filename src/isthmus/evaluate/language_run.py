@@ -114,7 +114,7 @@ def _one(
     put(own / "samples.jsonl", samples(name, found, headline))
     results = _results(out)
     whole = figures.to_dict(name, "official") | {"notes": figures.notes, "headline": headline}
-    results["benchmarks"][name] = whole | {"asked": {"limit": limit, "shots": shots, "chat": chat}}
+    results["benchmarks"][name] = whole | {"asked": {"limit": limit, "shots": shots, "chat": chat, "sha256": digest}}
     put(out / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     told.show(name, "official", figures, console)
 

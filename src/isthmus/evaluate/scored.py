@@ -87,6 +87,29 @@ def mean(values: Iterable[float], clusters: Iterable[Hashable] | None = None, ti
     return of_sums(lambda sums: times * sums[..., 0] / sums[..., 1], sums_KS, clusters)
 
 
+def macro_mean(
+    values: Sequence[float], groups: Sequence[Hashable], clusters: Sequence[Hashable] | None = None
+) -> Figure:
+    """The mean over groups of their means; a draw that holds nothing of a group is one of the others.
+
+    >>> found = macro_mean([1, 1, 0, 1], ["a", "b", "b", "b"])
+    >>> [round(x, 3) for x in found]
+    [0.833, 0.5, 1.0, 4]
+    """
+    place = {name: i for i, name in enumerate(dict.fromkeys(groups))}
+    sums_KG2 = np.zeros((len(values), len(place), 2))
+    for row_G2, value, name in zip(sums_KG2, values, groups, strict=True):
+        row_G2[place[name]] = value, 1
+
+    def statistic(sums: Floats) -> Floats:
+        each = sums.reshape(*sums.shape[:-1], len(place), 2)
+        there = each[..., 1] > 0
+        means = np.divide(each[..., 0], each[..., 1], out=np.zeros(there.shape), where=there)
+        return np.asarray(over(means.sum(-1), there.sum(-1).astype(float)))
+
+    return of_sums(statistic, sums_KG2.reshape(len(values), -1), clusters)
+
+
 def of_sums(
     statistic: Callable[[Floats], Floats],
     sums_KS: npt.ArrayLike,

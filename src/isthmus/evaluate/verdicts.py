@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -147,13 +148,32 @@ def agreement(rubric: Rubric, some: Sequence[Sample], values: Values) -> dict[st
     return found | {"people/agreement": exact}
 
 
+def checked(rubric: Rubric, people: Sequence[Sample], path: Path | None) -> None:
+    """Raises `BadData` for a calibration set without people's verdicts, or with one that is none."""
+    told = [own for own in people if own.human is not None]
+    if people and (not told or scores(rubric)):
+        raise BadData(f"{path}: no row has `human`, a person's verdict as {rubric.name} gives them")
+    for own in told:
+        try:
+            _human(rubric, own)
+        except BadData as error:
+            raise BadData(f"{path}: {error}") from None
+
+
 def _human(rubric: Rubric, sample: Sample) -> float:
     said = sample.human
-    value = WORDS.get(said.strip().lower()) if isinstance(said, str) else said
+    value = WORDS.get(said.strip().lower(), _amount(said)) if isinstance(said, str) else said
     if not isinstance(value, int | float) or not 0 <= value <= rubric.highest:
         known = "a number" if rubric.kind == "grade" else "one of " + ", ".join(WORDS)
         raise BadData(f"{sample.id}: `human` is {said!r}, and should be {known} up to {rubric.highest:g}")
     return float(value)
+
+
+def _amount(said: str) -> float | None:
+    try:
+        return float(said)
+    except ValueError:
+        return None
 
 
 def spearman(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> Figure:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import math
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
 SPLITS = ("train", "validation", "val", "val2014", "val2017", "dev", "test", "testdev", "testA", "testB")
+LONG_AGO = (1980, 1, 1)  # the first day that a zip can tell
 LONGEST = 32_767  # characters of an Excel cell
 Answered = Sequence[tuple[Question, str]]
 
@@ -253,6 +257,10 @@ def sheet(path: Path, rows: Sequence[Row]) -> Path:
             cell = page.cell(number, column, value)
             if isinstance(value, str):
                 cell.data_type = "s"  # an answer that begins with = is no formula
+    book.properties.created = book.properties.modified = datetime(*LONG_AGO)
+    book.save(held := io.BytesIO())
     path.parent.mkdir(parents=True, exist_ok=True)
-    book.save(path)
+    with zipfile.ZipFile(held) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():  # without the time, so that the same answers are the same file
+            new.writestr(zipfile.ZipInfo(name, (*LONG_AGO, 0, 0, 0)), old.read(name), zipfile.ZIP_DEFLATED)
     return path

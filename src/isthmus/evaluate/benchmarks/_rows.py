@@ -10,12 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from isthmus.errors import BadData
 from isthmus.evaluate import keys
 from isthmus.evaluate.files import SHEETS, TABLES, Row, columns, document, identity, matched, pick, rows, single
-from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, proportion
+from isthmus.evaluate.scored import Figure, Scored, macro_mean, proportion
 
 IDS = ("index", "question_id", "questionid", "q_id", "qid", "id", "sample_id", "data_id", "pid", "doc_id")
 SAID = keys.said("prediction", "response", "model_output", "model_prediction", "text")
@@ -99,16 +97,8 @@ def macro(some: Sequence[Judged]) -> Figure:
     >>> macro(some).value
     0.75
     """
-    place = {part: i for i, part in enumerate(dict.fromkeys(one.parts[0] for one in some))}
-    counts_KT2 = np.zeros((len(some), len(place), 2))
-    for row_T2, one in zip(counts_KT2, some, strict=True):
-        row_T2[place[one.parts[0]]] = (one.right, 1)
-
-    def statistic(sums: Floats) -> Floats:
-        each = sums.reshape(*sums.shape[:-1], len(place), 2)
-        return np.asarray(over(each[..., 0], each[..., 1]).mean(-1))
-
-    return of_sums(statistic, counts_KT2.reshape(len(some), -1), (one.image for one in some))
+    rights, parts, images = zip(*((float(one.right), one.parts[0], one.image) for one in some), strict=True)
+    return macro_mean(rights, parts, images)
 
 
 def table(path: Path, value: str = "prediction") -> list[Row]:

@@ -14,7 +14,7 @@ from isthmus.evaluate.benchmarks._asked_media import told
 from isthmus.evaluate.benchmarks._parts import Value, add
 from isthmus.evaluate.files import Row
 from isthmus.evaluate.questions import LETTERS, Question, inside
-from isthmus.evaluate.scored import Figure, Floats, Scored, mean, of_sums, proportion
+from isthmus.evaluate.scored import Figure, Scored, macro_mean, mean, proportion
 from isthmus.types import Audio
 
 ABOUT = "speech, sound and music: open answers that a judge marks from 1 to 10 (chat), and choices (foundation)"
@@ -36,6 +36,7 @@ DATA = {
 GET = "huggingface.co/datasets/qyang1021/AIR-Bench-Dataset"
 HUB = "qyang1021/AIR-Bench-Dataset"
 HEADLINE = "accuracy"
+JUDGED_FIGURES = ("reference_score",)  # those of the open answers
 FOUNDATION, CHAT = "foundation", "chat"
 OPEN = "chat.jsonl"  # the open answers, for a judge
 CHOOSE = (
@@ -162,18 +163,8 @@ def _chat(rows: Sequence[Row], turned: bool, found: Scored) -> None:
 
 def _macro(groups: Sequence[Sequence[tuple[float, float]]], side: int) -> Figure:
     """The mean of the groups' means, with an interval over all marks."""
-    width = len(groups)
-    sums = np.zeros((sum(map(len, groups)), 2 * width))
-    place = 0
-    for g, group in enumerate(groups):
-        sums[place : place + len(group), g] = [two[side] for two in group]
-        sums[place : place + len(group), width + g] = 1
-        place += len(group)
-
-    def statistic(s: Floats) -> Floats:
-        return np.asarray((s[..., :width] / s[..., width:]).mean(-1))
-
-    return of_sums(statistic, sums)
+    marks = [(two[side], g) for g, group in enumerate(groups) for two in group]
+    return macro_mean(*zip(*marks, strict=True))
 
 
 def _marks(said: str) -> tuple[int, int] | None:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import IDS, by, first, pairs, records, slug
 from isthmus.evaluate.benchmarks._asked import have, hubs
@@ -17,7 +15,7 @@ from isthmus.evaluate.benchmarks._asked_media import Heard
 from isthmus.evaluate.benchmarks._parts import Value, add
 from isthmus.evaluate.files import document
 from isthmus.evaluate.questions import Question, inside
-from isthmus.evaluate.scored import Scored, of_sums
+from isthmus.evaluate.scored import Scored, macro_mean
 from isthmus.types import Audio
 
 ABOUT = "speech tasks that are told in words, each with its own labels; accuracy of each task"
@@ -62,14 +60,8 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         values.append(Value(float(right), one.id, (task, *([] if dimension is None else [slug(dimension)])), one.id))
     add(found, "accuracy", values)
     if len(labels) > 1:
-        place = {task: k for k, task in enumerate(labels)}
-        sums = np.zeros((len(values), 2 * len(place)))
-        for k, value in enumerate(values):
-            sums[k, place[value.parts[0]]] = value.value
-            sums[k, len(place) + place[value.parts[0]]] = 1
-        width = len(place)
-        macro = of_sums(lambda s: (s[..., :width] / s[..., width:]).mean(-1), sums)
-        found.add({"accuracy": macro}, "task_mean")
+        own = macro_mean([one.value for one in values], [one.parts[0] for one in values])
+        found.metrics = {"accuracy": found.metrics.pop("accuracy"), "macro_accuracy": own} | found.metrics
     return found
 
 

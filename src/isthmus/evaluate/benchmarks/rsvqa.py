@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from isthmus.errors import BadData
 from isthmus.evaluate.answers import IDS, IMAGES, by, first, pairs, records, slug, text
 from isthmus.evaluate.benchmarks._asked import have, somewhere
@@ -15,7 +13,7 @@ from isthmus.evaluate.benchmarks._parts import Value, add
 from isthmus.evaluate.benchmarks.dynamic_superb import plain
 from isthmus.evaluate.files import Row
 from isthmus.evaluate.questions import SHORT, Question
-from isthmus.evaluate.scored import Scored, of_sums
+from isthmus.evaluate.scored import Scored, macro_mean
 
 ABOUT = "questions about aerial and satellite pictures: presence, comparison, count, area, rural or urban"
 SOURCE = "Lobry et al., 2020, arXiv:2003.07333; exact match of the answer, counts and areas in the paper's classes"
@@ -63,18 +61,10 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
         right = classed(said, low) == classed(truth, low) or classed(said) == truth
         values.append(Value(float(right), image, (kind,), one.id))
     add(found, "accuracy", values, ORDER)
-    kinds = sorted({one.parts[0] for one in values})
-    if len(kinds) > 1:
-        width = len(kinds)
-        sums = np.array(
-            [
-                [*((one.parts[0] == k) * one.value for k in kinds), *(one.parts[0] == k for k in kinds)]
-                for one in values
-            ],
-            float,
-        )
-        average = of_sums(lambda s: (s[..., :width] / s[..., width:]).mean(-1), sums, [one.cluster for one in values])
+    if len({one.parts[0] for one in values}) > 1:
+        own, kinds, images = zip(*((one.value, one.parts[0], one.cluster) for one in values), strict=True)
         rest = found.metrics
+        average = macro_mean(own, kinds, images)
         found.metrics = {"accuracy": rest.pop("accuracy"), "average_accuracy": average} | rest
     return found
 

@@ -103,6 +103,8 @@ def rubric(name: str, file: Path | None = None) -> Rubric:
             text = file.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise BadData(f"{file}: not text in UTF-8 (byte {error.start})") from error
+        except OSError as error:
+            raise BadData(f"{file}: no rubric can be read there ({error.strerror})") from error
         before, cut, after = f"\n{text}".partition("\n---\n")
         system, prompt = (before, after) if cut else (system, text)
     met = {place[1]: place[2] for place in PLACE.finditer(prompt)}
