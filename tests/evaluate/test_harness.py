@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 import tiny_run
 import torch
@@ -18,14 +19,15 @@ from rich.console import Console
 from isthmus import ask
 from isthmus.bulk.pool import Pool
 from isthmus.errors import BadData, BadRecipe, Interrupted, UnknownName
-from isthmus.evaluate import harness
+from isthmus.evaluate import harness, previews
 from isthmus.evaluate.benchmarks import asking
 from isthmus.evaluate.harness import How, evaluate
 from isthmus.evaluate.models import Said, opened
 from isthmus.evaluate.questions import Question, place
 from isthmus.evaluate.sheet import Sheet, circular, rotations
+from isthmus.media import load as read
 from isthmus.model import load
-from isthmus.types import Audio, Image
+from isthmus.types import Audio, Image, Points
 
 QUIET = Console(quiet=True)
 ALONE = Pool()
@@ -268,6 +270,28 @@ def test_a_folder_in_which_language_tasks_were_asked_takes_benchmarks_as_well(da
     run(data, model, "out", resume=True)
     assert {*json.loads((out / "results.json").read_text())["benchmarks"]} == {"gsm8k", "pope"}
     assert json.loads((out / "run.json").read_text())["options"]["way"] == "generate"
+
+
+def test_a_model_that_could_be_asked_nothing_is_no_success(data: Path, model: str) -> None:
+    folder = data / "librispeech" / "test-clean" / "1" / "2"
+    folder.mkdir(parents=True)
+    (folder / "1-2.trans.txt").write_text("1-2-0000 HE HOPED\n")
+    (folder / "1-2-0000.wav").write_bytes(b"a sound")
+    out = data.parent / "out"
+    with pytest.raises(BadData, match=r"no question of librispeech was answered: the model takes image, not audio"):
+        evaluate(model, ["librispeech"], out, ALONE, How(), data=data, console=QUIET)
+    evaluate(model, ["librispeech", "pope"], out, ALONE, How(), data=data, console=QUIET, resume=True)
+    held = json.loads((out / "results.json").read_text())["benchmarks"]
+    assert held["librispeech"]["unscored"]["count"] == 1
+    assert held["pope"]["answered"] == 48
+
+
+def test_copies_of_media_can_be_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n")
+    PIL.Image.new("RGB", (1024, 9)).save(tmp_path / "a.png")
+    shown = previews.written(tmp_path, [Points(tmp_path / "a.obj"), Image(tmp_path / "a.png")])
+    sizes = [read(Image(tmp_path / name)).size for name in shown.values()]
+    assert sizes == [(3 * previews.FRAME, previews.FRAME), (previews.WIDEST, 5)]
 
 
 def test_a_folder_called_as_a_baseline_is_no_model(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,13 @@ def evaluate(
         _begin(out, {"model": model, "options": vars(how)}, resume)
     for name, module in modules.items():
         _one(name, module, folders[name], sheets[name], model, out, pool, how, tolerate, resume, command, console)
-    return _results(out) if pool.world.first else {}
+    if not pool.world.first:
+        return {}
+    results = _results(out)
+    if modules and not any(results["benchmarks"][name]["answered"] for name in modules):
+        why = next(iter(results["benchmarks"][next(iter(modules))]["unscored"]["reasons"]), "there are none")
+        raise BadData(f"no question of {', '.join(modules)} was answered: {why}. What is known is in {out}")
+    return results
 
 
 def _places(names: Iterable[str], data: str | Path | None) -> dict[str, Path]:
@@ -201,6 +207,7 @@ def _one(
         found.notes.append(f"{cut:,} answers were cut off at the most tokens that the benchmark gives them")
     _samples(out / name, questions, said, found)
     whole = found.to_dict(name, how.mode) | {"notes": found.notes, "headline": module.HEADLINE}
+    whole["answered"] = sum(one.answer is not None for one in said)
     whole["asked"] = {"way": how.way, "circular": how.circular, "limit": how.limit, "sha256": told_of.get("sha256")}
     results = _results(out)
     results["benchmarks"][name] = whole

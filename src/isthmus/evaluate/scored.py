@@ -94,7 +94,7 @@ def macro_mean(
 
     >>> found = macro_mean([1, 1, 0, 1], ["a", "b", "b", "b"])
     >>> [round(x, 3) for x in found]
-    [0.833, 0.5, 1.0, 4]
+    [0.833, 0.25, 1.0, 4]
     """
     place = {name: i for i, name in enumerate(dict.fromkeys(groups))}
     sums_KG2 = np.zeros((len(values), len(place), 2))
