@@ -519,7 +519,9 @@ def judge(
     answers: Annotated[Path | None, typer.Option(help="Rows with id, question, answer; a run's samples.jsonl.")] = None,
     against: Annotated[Path | None, typer.Option(help="Another model's answers to the same, for a pair.")] = None,
     references: Annotated[Path | None, typer.Option(help="The truths, where the rows do not hold them.")] = None,
-    by: Annotated[str, typer.Option("--judge", help="http://HOST/v1#MODEL, default or a folder.")] = "default",
+    by: Annotated[
+        str, typer.Option("--judge", help="http://HOST/v1#MODEL, default, a folder, or an LLM's name.")
+    ] = "default",
     calibration: Annotated[
         Path | None, typer.Option(help="Rows with a person's verdict, `human`: how far do they agree?")
     ] = None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_run
 from chat_server import completion, served
 from rich.console import Console
 from typer.testing import CliRunner
@@ -323,6 +324,19 @@ def test_a_person_s_verdict_that_is_none_is_told_before_anything_is_asked(answer
         judging.judge("grade", f"{server.url}#tiny", answers, calibration=people, console=QUIET)
     with pytest.raises(BadData, match=r"none\.txt: no rubric can be read there"):
         rubric("grade", tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize("what", ["a composed model", "an LLM alone"])
+def test_a_local_judge(what: str, answers: Path, tmp_path: Path) -> None:
+    folder = tiny_run.save(tmp_path / "m") if what == "a composed model" else tiny_run.parts(tmp_path / "m")[0]
+    own = judge.opened(str(folder))
+    assert re.fullmatch(rf"{folder} [0-9a-f]{{12}}", own.name)
+    some = judge.samples(answers)[:2]
+    lines = judge.judged(rubric("reference"), own, some, tmp_path / "out.jsonl", console=QUIET)
+    assert len(lines) == 2
+    assert all(line["judge"] == own.name and ("reply" in line or "tokens" in line["unjudged"]) for line in lines)
+    with pytest.raises(UnknownName, match="nobody"):
+        judge.opened("nobody")
 
 
 def test_the_command(answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from isthmus.errors import BadData, BadRecipe, Interrupted
+from isthmus.errors import BadData, BadRecipe, Interrupted, UnknownName
 from isthmus.evaluate.endpoint import Endpoint, Reply, Unanswered
 from isthmus.evaluate.files import rows
 from isthmus.evaluate.harness import put
@@ -241,15 +241,19 @@ class Remote:
 
 
 class Local:
-    """A composed model as the judge; its version is the digest of its files."""
+    """A composed model, or an LLM alone, as the judge; its version is the digest of its files.
+
+    What an LLM is told becomes tokens as anywhere in Isthmus: nothing in it is read as a control token.
+    """
 
     def __init__(self, name: str) -> None:
-        from isthmus import load_with_processor
+        from isthmus import compose, load_with_processor
         from isthmus.bulk.run import model_facts
 
-        facts = model_facts(name)
-        self.name = f"{facts['name']} {facts['sha256'][:12]}"
-        self.model, self.processor = load_with_processor(name)
+        alone = not _is_composed(name)
+        facts = model_facts(name) if not alone or Path(name).expanduser().is_dir() else {}
+        self.name = f"{name} {facts['sha256'][:12]}" if facts else name  # a part of a package is pinned by its name
+        self.model, self.processor = compose(llm=name, image=None) if alone else load_with_processor(name)
         self.model.eval()
 
     def stream(self, asked: Sequence[Chat], longest: int, temperature: float) -> Iterator[tuple[int, Said]]:
@@ -274,6 +278,15 @@ class Local:
         return Reply(text, self.name, len(said) >= longest) if text else Unanswered("an empty reply")
 
 
+def _is_composed(name: str) -> bool:
+    from isthmus.evaluate import models
+
+    try:
+        return models.kind(name) == "composed"
+    except UnknownName:
+        return False
+
+
 def opened(name: str, **options: Any) -> Judge:
-    """A judge by `http://HOST/v1#MODEL`, `default` or a checkpoint's folder."""
+    """A judge by `http://HOST/v1#MODEL`, `default`, a checkpoint's folder, or an LLM as `compose` takes it."""
     return Remote(name, **options) if name.startswith(("http://", "https://")) else Local(name)
