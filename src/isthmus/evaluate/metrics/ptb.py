@@ -43,7 +43,7 @@ SIGNS = {
 }  # fmt: skip
 RUN = re.compile(r"--{1,3}|\.\.\.+")
 HOLDS_BLANKS = re.compile(
-    r"(?<!\S)\d+ \d+/\d+(?![\d/])|<[/!?]?[A-Za-z][\w:.-]*(?: [^<>,\[\]]*)?/?>|\(\d{2,3}\) \d{3,4}-\d{4}"
+    r"(?<![^\s$£#])\d+ \d+/\d+(?![\d/])|<[/!?]?[A-Za-z][\w:.-]*(?: [^<>,\[\]]*)?/?>|\(\d{2,3}\) \d{3,4}-\d{4}"
 )
 INITIAL = re.compile(r"(?<![.\w])[A-Za-z]\.$")
 FIRST = re.compile("[A-Z][A-Za-z]*(?![A-Za-z'\u2019-])")
