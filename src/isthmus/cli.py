@@ -456,6 +456,7 @@ def score(
     predictions: Annotated[Path | None, typer.Option(help="In the benchmark's own form: a file, or a folder.")] = None,
     references: Annotated[Path | None, typer.Option(help="The truths, where predictions do not hold them.")] = None,
     mode: Annotated[str, typer.Option(help="official: the authors' rule; lenient: as a person reads.")] = "official",
+    part: Annotated[str | None, typer.Option(help="A model's folder, of clipscore and entailment.")] = None,
     as_json: AsJson = False,
     every: Annotated[
         bool, typer.Option("--list", help="The benchmarks, their forms and an example line each.")
@@ -470,6 +471,7 @@ def score(
       isthmus score --list
       isthmus score pope --predictions answers.jsonl --references coco_pope_random.json
       isthmus score pope --predictions answers.jsonl --references pope/ --json
+      isthmus score clipscore --predictions captions.json --references val2014/ --part clip-vit-base-patch32/
     """
     from isthmus.evaluate import told
     from isthmus.evaluate.benchmarks import score as figures
@@ -480,7 +482,7 @@ def score(
     if benchmark is None or predictions is None:
         raise typer.BadParameter("a benchmark and --predictions are needed; isthmus score --list shows both")
     benchmark = benchmark.lower().replace("_", "-")
-    found = figures(benchmark, predictions, references, mode)
+    found = figures(benchmark, predictions, references, mode, part)
     if as_json:
         print(json.dumps(found.to_dict(benchmark, mode), indent=1, allow_nan=False))
         for note in found.notes:

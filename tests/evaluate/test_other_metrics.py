@@ -8,7 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from isthmus.errors import PartUnavailable
+from isthmus.errors import BadData, PartUnavailable
+from isthmus.evaluate.benchmarks import score
 from isthmus.evaluate.metrics import boxes, calibration, classification, clip_score, entailment, pass_at_k, retrieval
 from isthmus.evaluate.metrics.coco_map import Detection, Truth, coco_map
 from isthmus.evaluate.metrics.word_errors import errors, rate
@@ -135,6 +136,25 @@ def test_clip_score_of_a_tiny_clip_from_a_folder(tmp_path, words):
     assert clip_score.ref_clip_score(captions, captions, [captions[:1], captions[1:]]) == pytest.approx([10 / 7] * 2)
     with pytest.raises(PartUnavailable, match="no CLIP"):
         clip_score.Embedder(tmp_path / "nothing")
+    for colour in ("red", "blue"):
+        Image.new("RGB", (9, 7), colour).save(tmp_path / f"{colour}.png")
+    rows = [
+        {"image": "red.png", "caption": "the dog runs", "references": ["the dog runs"]},
+        {"image": "blue", "caption": "a cat", "references": ["a cat", "the dog"]},
+        {"image": "green", "caption": "a cat", "references": ["a cat"]},
+    ]
+    said = tmp_path / "captions.jsonl"
+    said.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = score("clipscore", said, tmp_path, part=str(tmp_path))
+    fits = clip_score.clip_score(captions, images)
+    assert told.metrics["clipscore"].value == pytest.approx(fits.mean())
+    both = clip_score.ref_clip_score(captions, images, [captions[:1], captions[1:]])
+    assert told.metrics["ref_clipscore"].value == pytest.approx(both.mean(), abs=1e-4)
+    assert told.unscored == {"green": "no picture of this name"}
+    with pytest.raises(BadData, match="clipscore needs --part: the folder of a CLIP"):
+        score("clipscore", said, tmp_path)
+    with pytest.raises(BadData, match="pope needs no model"):
+        score("pope", said, part="x")
 
 
 def test_entailment_by_a_tiny_classifier_and_by_a_tiny_llm(tmp_path, words):
@@ -158,4 +178,18 @@ def test_entailment_by_a_tiny_classifier_and_by_a_tiny_llm(tmp_path, words):
     assert 0 < entailment.Likelihood(tmp_path / "llm").yes("the dog runs", "a dog") < 1
     with pytest.raises(PartUnavailable, match="no classifier"):
         entailment.Classifier(tmp_path)
+    rows = [{"id": "1", "prediction": "a dog", "references": ["the dog runs", "a cat"]}]
+    said = tmp_path / "said.jsonl"
+    said.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs = [("the dog runs", "a dog"), ("a cat", "a dog")]
+    expected = entailment.entailment_score(entailment.Classifier(tmp_path / "nli").probabilities(pairs))
+    told = score("entailment", said, part=str(tmp_path / "nli"))
+    assert told.metrics["entailment_score"].value == pytest.approx(expected)
+    llm = score("entailment", said, part=str(tmp_path / "llm"))
+    assert [*llm.metrics] == ["llm_likelihood"]
+    assert "a stand-in" in llm.notes[0]
+    with pytest.raises(BadData, match="--part FOLDER, a classifier of entailment"):
+        score("entailment", said)
+    with pytest.raises(PartUnavailable, match="no LLM"):
+        score("entailment", said, part=str(tmp_path / "nothing"))
     assert json.loads((tmp_path / "nli" / "config.json").read_text())["id2label"]["2"] == "ENTAILMENT"

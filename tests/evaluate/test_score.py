@@ -29,7 +29,8 @@ def test_every_benchmark_says_what_it_is_and_what_its_files_look_like(name: str)
     assert own["SOURCE"]
     assert own["PREDICTIONS"], "an example line of each form"
     assert all(isinstance(line, str) and line for what in ("PREDICTIONS", "REFERENCES") for line in own[what].values())
-    assert list(inspect.signature(find(PACKAGE, name).score).parameters) == ["predictions", "references", "mode"]
+    more = ["part"] if "PART" in own else []
+    assert [*inspect.signature(find(PACKAGE, name).score).parameters] == ["predictions", "references", "mode", *more]
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -37,7 +38,8 @@ def test_every_benchmark_says_what_it_is_and_what_its_files_look_like(name: str)
 def test_a_file_that_cannot_be_used_is_an_error_that_names_it(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text(text, encoding="utf-8")
     with pytest.raises(BadData, match="own"):
-        score(name, tmp_path / "own.json", tmp_path / "own.json")
+        part = "a folder" if "PART" in constants(PACKAGE, name) else None
+        score(name, tmp_path / "own.json", tmp_path / "own.json", part=part)
 
 
 def test_missing_files_and_unknown_names_are_told(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ files digit for digit; `lenient` reads answers as a person would, and leaves uns
 files, or folders where the benchmark comes as one. Files that cannot be used are `BadData`. It gives each sample's own
 score in `Scored.marks` where the samples have one, for paired tests and for looking at those that are wrong.
 
+A benchmark whose figures are another model's has `PART`, what that is, and its `score` takes `part`, the folder.
+
 A benchmark that models can be asked (`isthmus eval MODEL --benchmarks NAME`) has as well, as literals: `DATA`, the
 files of its folder, as patterns, with what each is, none where it makes what it asks about; `GET`, where to get them;
 `HUB`, a hub's repository with these files, if there is one; `HEADLINE`, the metric that tables show. And
@@ -39,7 +41,11 @@ PACKAGE = "isthmus.evaluate.benchmarks"
 
 
 def score(
-    benchmark: str, predictions: str | Path, references: str | Path | None = None, mode: str = "official"
+    benchmark: str,
+    predictions: str | Path,
+    references: str | Path | None = None,
+    mode: str = "official",
+    part: str | None = None,
 ) -> Scored:
     """The figures of a file of predictions, by a benchmark's own rule.
 
@@ -48,6 +54,7 @@ def score(
         predictions: a file in one of the benchmark's own forms.
         references: the truths; not needed where the rows of predictions hold them.
         mode: `official`, the authors' rule, or `lenient`.
+        part: the folder of a model, for a benchmark that needs one (`PART`).
 
     Raises:
         UnknownName: for a benchmark or a mode that does not exist.
@@ -63,9 +70,13 @@ def score(
             raise BadData(f"{place}: no such file of {what}")
     if places["references"] is None and module.REFERENCES and not getattr(module, "INSIDE", False):
         raise BadData(f"{benchmark} needs --references: {next(iter(module.REFERENCES))}")
+    if part is not None and not hasattr(module, "PART"):
+        raise BadData(f"{benchmark} needs no model: leave --part out")
+    if part is None and hasattr(module, "PART") and not getattr(module, "INSIDE", False):
+        raise BadData(f"{benchmark} needs --part: the folder of {module.PART}")
     try:
         with unpacked(places["predictions"]) as own, unpacked(places["references"]) as truths:
-            found: Scored = module.score(own, truths, mode)
+            found: Scored = module.score(own, truths, mode, **({"part": part} if hasattr(module, "PART") else {}))
     except BadData as error:
         if any(place is not None and str(place) in str(error) for place in places.values()):
             raise

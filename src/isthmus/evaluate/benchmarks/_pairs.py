@@ -25,7 +25,7 @@ SAID = keys.said(
 TRUTH = (
     *keys.truths(
         *("reference", "references", "ref", "refs", "truth", "ground_truth", "gt", "target", "label", "gt_text"),
-        *("transcript", "transcription", "sentence", "answer", "answers"),
+        *("transcript", "transcription", "sentence", "premise", "answer", "answers"),
     ),
     "text",
 )

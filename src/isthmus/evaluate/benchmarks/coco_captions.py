@@ -61,8 +61,8 @@ TRUE = (*INSIDE_TRUE, "caption", "raw", "text", "answer")
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     """The figures over the pictures that have a caption; pictures of the references that have none are not scored."""
     found = Scored()
-    said = _said(predictions)
-    truths = _by_picture(references or predictions, TRUE if references else INSIDE_TRUE)
+    said = captions(predictions)
+    truths = of_pictures(references or predictions, TRUE if references else INSIDE_TRUE)
     if references is not None and not said.keys() & truths.keys():
         said, truths = _numbered(said), _numbered(truths)
     unknown = [name for name in said if not truths.get(name)]
@@ -117,7 +117,7 @@ def _held(folder: Path) -> Iterator[tuple[str, Image, list[str]]]:
                 yield name, somewhere(folder, names, f"picture {name}"), told
     elif files:
         file = sorted(files)[0]
-        told_ = _by_picture(file, TRUE)
+        told_ = of_pictures(file, TRUE)
         for number, row in enumerate(objects(file, "images"), 1):
             have(row, ("id", "file_name"), file, number)
             amount(row, "id", f"{file}, row {number}")
@@ -161,10 +161,10 @@ def _try(name: str, figure: Callable[[], Figure], found: Scored) -> None:
         found.notes.append(f"{name} is left out, and is no 0: {error}")
 
 
-def _said(path: Path) -> dict[str, str | None]:
+def captions(path: Path) -> dict[str, str | None]:
     """The caption of each picture; None where there is no text."""
     found: dict[str, str | None] = {}
-    for name, values in _by_picture(path, SAID, whole=True).items():
+    for name, values in of_pictures(path, SAID, whole=True).items():
         if len(values) != 1:
             raise BadData(f"{path}: the picture {name} has {len(values)} captions; one of each picture is scored")
         found[name] = values[0]
@@ -173,7 +173,7 @@ def _said(path: Path) -> dict[str, str | None]:
     return found
 
 
-def _by_picture(path: Path, keys: Sequence[str], whole: bool = False) -> dict[str, list[Any]]:
+def of_pictures(path: Path, keys: Sequence[str], whole: bool = False) -> dict[str, list[Any]]:
     """The texts of each picture, of any of the forms; `whole` keeps those that are no text, as None."""
     found: dict[str, list[Any]] = {}
     for number, (name, value) in enumerate(_pairs(path, keys), 1):

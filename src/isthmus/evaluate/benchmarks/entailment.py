@@ -7,11 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from isthmus.errors import BadData
+from isthmus.errors import BadData, PartUnavailable
+from isthmus.evaluate.benchmarks._pairs import Pair, pairs
 from isthmus.evaluate.benchmarks._rows import text
 from isthmus.evaluate.benchmarks._tasks import loaded
-from isthmus.evaluate.files import Row
-from isthmus.evaluate.metrics.entailment import CLASSES, Probabilities, entailment_score, weighted_score
+from isthmus.evaluate.files import Row, held
+from isthmus.evaluate.metrics.entailment import (
+    CLASSES,
+    Classifier,
+    Likelihood,
+    Probabilities,
+    entailment_score,
+    weighted_score,
+)
 from isthmus.evaluate.scored import Scored, mean, proportion
 
 ABOUT = "does the answer follow from its references? Of a classifier's probabilities"
@@ -27,14 +35,25 @@ PREDICTIONS = {
         '{"id": "1", "scores": [{"label": "ENTAILMENT", "score": 0.9}, {"label": "NEUTRAL", "score": 0.08}, '
         '{"label": "CONTRADICTION", "score": 0.02}]}'
     ),
+    "texts, of which a model tells them (--part FOLDER)": (
+        '{"id": "1", "prediction": "an animal moves", "references": ["a dog runs"]}'
+    ),
     "or as logits": '{"id": "1", "logits": [{"entailment": 2.1, "neutral": -0.3, "contradiction": -1.7}]}',
 }
-REFERENCES: dict[str, str] = {}
+REFERENCES = {"texts by id, where rows hold what was said alone (with --part)": '{"1": ["A dog runs."]}'}
+INSIDE = True
+PART = "a classifier of entailment (NLI) of transformers, or as a stand-in a causal LM"
 
 
-def score(predictions: Path, references: Path | None, mode: str) -> Scored:
-    """Both scores, and the share of answers that all their references entail most likely; both modes are the same."""
+def score(predictions: Path, references: Path | None, mode: str, part: str | None = None) -> Scored:
+    """Both scores, and the share of answers that all their references entail most likely; both modes are the same.
+
+    Of texts a model of the folder `part` tells the probabilities; a causal LM, which is asked whether it follows, has
+    those of yes and no only, and its figure another name.
+    """
     found = Scored()
+    if part is not None:
+        return _judged(pairs(predictions, references, found), part, found)
     entailed, weighted, all_of_them, clusters = [], [], [], []
     for number, row in enumerate(loaded(predictions), 1):
         where = f"{predictions}, row {number}"
@@ -54,6 +73,32 @@ def score(predictions: Path, references: Path | None, mode: str) -> Scored:
     return found
 
 
+def _judged(some: Sequence[Pair], part: str, found: Scored) -> Scored:
+    """The figures of texts by a model in a folder."""
+    if not some:
+        raise BadData("no text has a reference")
+    try:
+        model: Any = Classifier(part)
+    except PartUnavailable:
+        model = Likelihood(part)  # raises for what is neither
+    names = [one.id for one in some]
+    if isinstance(model, Likelihood):
+        each = [[model.yes(premise, one.said) for premise in one.references] for one in some]
+        found.add({"llm_likelihood": mean([sum(own) / len(own) for own in each], names)})
+        found.notes.append(
+            f"a stand-in: how likely the LLM {part} says that it follows, not a classifier of entailment"
+        )
+        return found
+    told = iter(model.probabilities([(premise, one.said) for one in some for premise in one.references]))
+    each_ = [[next(told) for _ in one.references] for one in some]
+    found.marks = {name: entailment_score(own) for name, own in zip(names, each_, strict=True)}
+    found.add({"entailment_score": mean([*found.marks.values()], names)})
+    found.add({"weighted_score": mean([weighted_score(own) for own in each_], names)})
+    found.add({"entailed": proportion((all(one.entailment == max(one) for one in own) for own in each_), names)})
+    found.notes.append(f"by {part}")
+    return found
+
+
 def _probabilities(row: Row, where: str) -> list[Probabilities]:
     if "scores" in row:
         return [_one(own, False, where) for own in _scores(row, where)]
@@ -62,8 +107,8 @@ def _probabilities(row: Row, where: str) -> list[Probabilities]:
         return [_one({name: row[name] for name in CLASSES}, False, where)]
     if not key:
         raise BadData(
-            f"{where}: no probabilities. A model's come from isthmus.evaluate.metrics.entailment.Classifier(FOLDER)"
-            f".probabilities([(reference, answer), ...]). It has {', '.join(key for key in row if key != '_file')}"
+            f"{where}: no probabilities. Of texts (prediction, references) a model tells them: --part FOLDER, {PART}."
+            f" It has {held(row)}"
         )
     cell = row[key]
     single = isinstance(cell, dict) or (isinstance(cell, list) and cell and isinstance(cell[0], int | float))
