@@ -37,8 +37,8 @@ def test_every_benchmark_says_what_it_is_and_what_its_files_look_like(name: str)
 @pytest.mark.parametrize("text", ["", "{", "[]", "[1, 2]", "not json at all"])
 def test_a_file_that_cannot_be_used_is_an_error_that_names_it(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text(text, encoding="utf-8")
+    part = "a folder" if "PART" in constants(PACKAGE, name) else None
     with pytest.raises(BadData, match="own"):
-        part = "a folder" if "PART" in constants(PACKAGE, name) else None
         score(name, tmp_path / "own.json", tmp_path / "own.json", part=part)
 
 
