@@ -225,3 +225,19 @@ def test_names_as_people_write_them_and_notes_beside_json(write: Write) -> None:
         score("POPEE", write("a.jsonl", rows))
     with pytest.raises(BadData, match="give it with --references"):
         score("pope", write("b.jsonl", [{"question_id": 1, "text": "yes"}]))
+
+
+def test_sheets_of_vlmevalkit_are_read_by_its_rule(write: Write) -> None:
+    truths, said = ("No", "No", "Yes", "Yes"), ("NO", "I see nothing here", "Yes.", "yes or no")
+    lines = [f"{i},Is there?,{truth},{text}" for i, (truth, text) in enumerate(zip(truths, said, strict=True))]
+    found = score("pope", write("a.csv", "\n".join(["index,question,answer,prediction", *lines])))
+    figures = {name: figure.value for name, figure in found.metrics.items()}
+    assert (figures["accuracy"], figures["yes_ratio"], figures["recall"]) == (0.5, 0.25, 0.5), (
+        "what is unclear is wrong"
+    )
+    assert "2 answers hold yes and no, or neither" in found.notes[0]
+    rows = [
+        f"{i},OCR/a.png,OCR,{q},Yes,{text}" for i, (q, text) in enumerate([("p", "The answer is yes."), ("q", "no")])
+    ]
+    found = score("mme", write("b.csv", "\n".join(["index,image_path,category,question,answer,prediction", *rows])))
+    assert found.metrics["ocr/accuracy"].value == 0.5

@@ -167,6 +167,12 @@ def identity(value: Any) -> str:
     return found.removesuffix(".0") if re.fullmatch(r"\d+\.0", found) else found
 
 
+def of_kit(path: Path, some: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether rows are those of VLMEvalKit's sheets, which has rules of its own for what authors read otherwise."""
+    sheet = path.suffix.lower() in (*SHEETS, ".tsv", ".csv")
+    return sheet and bool(some) and all({"index", "prediction"} <= {str(key).lower() for key in row} for row in some)
+
+
 def by_id(path: Path, *, ids: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
     """Values by id, of `{id: value}`, or of rows that have one of `ids` and one of `texts` as keys.
 

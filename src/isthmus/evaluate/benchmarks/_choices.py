@@ -1,4 +1,4 @@
-"""Reading the letter of an option out of an answer: as VLMEvalKit does, and as a person does.
+"""Reading the letter of an option, or yes or no, out of an answer: as VLMEvalKit does, and as a person does.
 
 Haodong Duan et al., "VLMEvalKit", 2024, arXiv:2407.11691. Its rule without a judge (`exact_matching`) counts what it
 cannot infer as wrong; MMBench's published figures ask a language model there, which is not done here.
@@ -22,6 +22,8 @@ REFUSED = (
     "Cannot determine the answer",
 )
 FAILED = "Failed to obtain answer via API"
+PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+PERIODS = int(re.UNICODE)  # the flag is passed as the count of replacements, as in the code of VQA
 MARKS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 EMPTY = {
     "",
@@ -71,6 +73,21 @@ def inferred(answer: str, choices: Mapping[str, str]) -> str | None:
         return None
     named = [letter for letter, option in choices.items() if option and option.lower() in answer.lower()]
     return named[0] if len(named) == 1 else None
+
+
+def yes_or_no(answer: str) -> bool | None:
+    """VLMEvalKit's reading: yes if that word stands in an answer and no does not, or the reverse; else None.
+
+    >>> yes_or_no("Yes, it is."), yes_or_no("NO"), yes_or_no("yes and no"), yes_or_no("**Yes**")
+    (True, False, None, None)
+    """
+    low = answer.lower()
+    words = low
+    for sign in PUNCTUATION:
+        beside_space = f"{sign} " in low or f" {sign}" in low or re.search(r"\d,\d", low)
+        words = words.replace(sign, "" if beside_space else " ")
+    told = set(re.sub(r"\.(?!\d)", "", words, count=PERIODS).split())
+    return None if ("yes" in told) == ("no" in told) else "yes" in told
 
 
 def read(answer: str, choices: Mapping[str, str]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from isthmus.errors import BadData
 from isthmus.evaluate import keys
 from isthmus.evaluate.benchmarks import pope
+from isthmus.evaluate.benchmarks._choices import yes_or_no
 from isthmus.evaluate.benchmarks._rows import text
 from isthmus.evaluate.files import Row, pick
 from isthmus.evaluate.scored import Scored
@@ -17,8 +17,6 @@ from isthmus.evaluate.scored import Scored
 KEYS = ("category", "subcategory", "set_id", "figure_id", "question_id")
 SAID = keys.said("model_prediction", "prediction", "model_output", "gpt4v_output", "response", "text", "pred", "output")
 WRONG, RIGHT, UNCLEAR = 0, 1, 2  # a judge's verdicts
-PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
-PERIODS = int(re.UNICODE)  # the flag is passed as the count of replacements, as in the code of VQA
 LANGUAGE, ILLUSION, MIXED = "language_hallucination", "visual_illusion", "mixed"
 
 
@@ -62,7 +60,7 @@ def read(rows: Sequence[Row], path: Path, mode: str, found: Scored) -> list[Read
         if check:
             verdict = _verdict(row[check], path, number, check)
         else:
-            said = (said_yes if mode == "official" else pope.read)(text(pick(row, SAID, path, number)))
+            said = (yes_or_no if mode == "official" else pope.read)(text(pick(row, SAID, path, number)))
             verdict = UNCLEAR if said is None else int(said == truth)
         category, subcategory, group, figure, question = place
         unshown = category == "VS" and figure == "0"
@@ -86,21 +84,6 @@ def _with_same(some: Sequence[Read]) -> list[Read]:
     """The questions, each with whether it has the same answer as the one to the original figure."""
     original = {one.pair: one for one in some if one.figure == "0"}
     return [one._replace(same=one.said is not None and one.said == original.get(one.pair, one).said) for one in some]
-
-
-def said_yes(answer: str) -> bool | None:
-    """VLMEvalKit's reading: yes if that word stands in an answer and no does not, or the reverse; else None.
-
-    >>> said_yes("Yes, it is."), said_yes("NO"), said_yes("yes and no"), said_yes("**Yes**")
-    (True, False, None, None)
-    """
-    low = answer.lower()
-    words = low
-    for sign in PUNCTUATION:
-        beside_space = f"{sign} " in low or f" {sign}" in low or re.search(r"\d,\d", low)
-        words = words.replace(sign, "" if beside_space else " ")
-    told = set(re.sub(r"\.(?!\d)", "", words, count=PERIODS).split())
-    return None if ("yes" in told) == ("no" in told) else "yes" in told
 
 
 def _judge(rows: Sequence[Row]) -> str:

@@ -12,9 +12,10 @@ import numpy as np
 
 from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks._asked import have, hubs, shown, somewhere
+from isthmus.evaluate.benchmarks._choices import yes_or_no
 from isthmus.evaluate.benchmarks._rows import SAID, TRUTH, slug, table, text
 from isthmus.evaluate.benchmarks.pope import read
-from isthmus.evaluate.files import Row, flat, pick, rows
+from isthmus.evaluate.files import Row, flat, of_kit, pick, rows
 from isthmus.evaluate.questions import Question
 from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, proportion
 from isthmus.types import Image
@@ -179,6 +180,9 @@ def _read(rows: Sequence[Row], mode: str, found: Scored) -> list[Read]:
     for row in rows:
         answer, name = row["said"], f"{row['task']}/{row['image']}"
         reading: str | None = said(answer)
+        if row.get("kit"):
+            yes = yes_or_no(answer)
+            reading = "other" if yes is None else "yes" if yes else "no"
         if mode == "lenient":
             yes = read(answer)
             reading = None if yes is None else "yes" if yes else "no"
@@ -190,7 +194,10 @@ def _read(rows: Sequence[Row], mode: str, found: Scored) -> list[Read]:
         some.append((name, Read(row["task"], name, reading == row["truth"]), row["question"]))
         found.marks[f"{name}: {row['question']}"] = float(reading == row["truth"])
     if other:
-        found.notes.append(f"{other:,} answers begin with neither yes nor no; the official rule counts them wrong")
+        why = (
+            "hold yes and no, or neither (VLMEvalKit's rule)" if rows[0].get("kit") else "begin with neither yes nor no"
+        )
+        found.notes.append(f"{other:,} answers {why}; the official rule counts them wrong")
     for name, _, question in some:
         if name in lost:
             found.unscored[f"{name}: {question}"] = "the other question of the picture is unscored"
@@ -237,7 +244,9 @@ def _rows(path: Path, answers: bool = False) -> list[Row]:
     if path.suffix == ".txt" or path.is_dir():
         found = [row for file in files for row in _lines(file)]
     else:
-        found = [_row(flat(row), path, number, answers) for number, row in enumerate(table(path), 1)]
+        held = [flat(row) for row in table(path)]
+        kit = of_kit(path, held)
+        found = [_row(row, path, number, answers) | {"kit": kit} for number, row in enumerate(held, 1)]
     if not found:
         raise BadData(f"{path}: no questions in it")
     if answers and not all("said" in row for row in found):

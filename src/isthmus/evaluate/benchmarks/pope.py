@@ -11,10 +11,11 @@ import numpy as np
 
 from isthmus.errors import BadData
 from isthmus.evaluate import keys
+from isthmus.evaluate.benchmarks._choices import yes_or_no
 from isthmus.evaluate.benchmarks._rows import table, text
-from isthmus.evaluate.files import Row, flat, folder, held, rows
+from isthmus.evaluate.files import Row, flat, folder, held, of_kit, rows
 from isthmus.evaluate.questions import SHORT, Question, picture
-from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, yes_no
+from isthmus.evaluate.scored import Figure, Floats, Scored, of_sums, over, proportion, yes_no
 
 ABOUT = "object hallucination: is there such a thing in the picture? yes or no"
 SOURCE = "Li et al., 2023, arXiv:2305.10355; github.com/RUCAIBox/POPE"
@@ -49,11 +50,15 @@ IMAGES = ("image", "image_path", "image_source", "image_id")
 
 
 class Read(NamedTuple):
-    """One question: its truth, what was said (True is yes), and the picture that several questions share."""
+    """One question: its truth, what was said (True is yes), the picture that several share, and whether it is right.
+
+    An answer that is neither is no, and by VLMEvalKit's rule not right where the truth is no.
+    """
 
     truth: bool
     said: bool
     image: str
+    right: bool
 
 
 def score(predictions: Path, references: Path | None, mode: str) -> Scored:
@@ -98,7 +103,9 @@ def questions(folder: Path) -> Sequence[Question]:
 
 
 def _figures(some: Sequence[Read]) -> dict[str, Figure]:
-    return yes_no([one.truth for one in some], [one.said for one in some], [one.image for one in some])
+    images = [one.image for one in some]
+    found = yes_no([one.truth for one in some], [one.said for one in some], images)
+    return found | {"accuracy": proportion((one.right for one in some), images)}
 
 
 def _mean_f1(splits: Sequence[Sequence[Read]]) -> Figure:
@@ -139,20 +146,27 @@ def read(text: str) -> bool | None:
 
 def _read(split: str, pairs: Sequence[tuple[str, Row, Row]], mode: str, found: Scored) -> list[Read]:
     """A split's questions, as far as their answers can be read."""
-    some, neither = [], 0
+    some, neither, wrong = [], 0, 0
     for name, truth, row in pairs:
         if row["_said"] is None:
             found.unscored[f"{split}/{name}"] = "no prediction"
             continue
         told = text(row["_said"])
-        said = said_yes(told) if mode == "official" else read(told)
-        if said is None:
+        if kit := mode == "official" and bool(row.get("_kit")):
+            said = yes_or_no(told)
+            wrong += said is None
+        else:
+            said = said_yes(told) if mode == "official" else read(told)
+        if said is None and not kit:
             found.unscored[f"{split}/{name}"] = "neither yes nor no is said"
             continue
-        neither += said and read(told) is None
+        neither += bool(said) and not kit and read(told) is None
+        true = text(truth["_truth"]).strip().lower() in YES
         image = next((str(truth[key]) for key in IMAGES if truth.get(key)), name)
-        found.marks[f"{split}/{name}"] = float(said == (text(truth["_truth"]).strip().lower() in YES))
-        some.append(Read(text(truth["_truth"]).strip().lower() in YES, said, image))
+        found.marks[f"{split}/{name}"] = float(said == true)
+        some.append(Read(true, bool(said), image, said == true))
+    if wrong:
+        found.notes.append(f"by VLMEvalKit's rule {wrong:,} answers hold yes and no, or neither, and are wrong")
     if neither:
         where = f"of the split {split}, " if split else ""
         found.notes.append(f"{where}{neither:,} answers say neither yes nor no; the official rule takes them as yes")
@@ -210,7 +224,8 @@ def _answers(path: Path) -> list[Row]:
     key = next((key for key in SAID if key in there), None)
     if key is None:
         raise BadData(f"{path}: row 1: none of the keys {keys.some(SAID)}. It has {held(found[0])}")
-    return [row | {"_said": row.get(key), "_key": key} for row in found]
+    kit = of_kit(path, found)
+    return [row | {"_said": row.get(key), "_key": key, "_kit": kit} for row in found]
 
 
 def _true(some: list[Row], path: Path) -> list[Row]:
