@@ -510,9 +510,9 @@ def report(
       isthmus report runs/eval-default runs/eval-majority
       isthmus report runs/eval-* --format latex --out table.tex
     """
-    from isthmus.evaluate import board_file
+    from isthmus.evaluate.board import file as pages
 
-    board_file.written(runs, form.value, out, media, Console())
+    pages.written(runs, form.value, out, media, Console())
 
 
 @app.command()

@@ -20,7 +20,9 @@ from typer.testing import CliRunner
 
 from isthmus import cli
 from isthmus.errors import BadData
-from isthmus.evaluate import board, board_page, board_text
+from isthmus.evaluate import board
+from isthmus.evaluate.board import page as board_page
+from isthmus.evaluate.board import text as board_text
 
 NASTY = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "quoted"'
 

@@ -25,11 +25,11 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from isthmus.errors import BadData, BadRecipe, IsthmusError, UnknownName
-from isthmus.evaluate import branches, programs
-from isthmus.evaluate.language import ComposedLM
-from isthmus.evaluate.language_programs import Programs
-from isthmus.evaluate.language_run import language
-from isthmus.evaluate.language_text import Until, shown
+from isthmus.evaluate import programs
+from isthmus.evaluate.language import ComposedLM, branches
+from isthmus.evaluate.language.programs import Programs
+from isthmus.evaluate.language.run import language
+from isthmus.evaluate.language.text import Until, shown
 from isthmus.model import load
 from isthmus.types import Message
 
@@ -279,16 +279,16 @@ def test_a_run_holds_what_the_harness_told(tasks: Path, model: str, tmp_path: Pa
 def test_figures_are_the_harness_s(tasks: Path, model: str, built: Any, tmp_path: Path) -> None:
     from lm_eval.evaluator import evaluate
 
-    from isthmus.evaluate import language_tasks
+    from isthmus.evaluate.language import tasks as named
 
     rows = [{"question": one, "answer": i % 3, "said": "red"} for i, one in enumerate(QUESTIONS)]  # no control tokens
     (tasks / "data" / "colours.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = language(model, ["colours", "prose"], tmp_path / "out", shots=2, folder=tasks, console=QUIET)
-    with language_tasks.quiet():
-        manager, names = language_tasks.find(["colours", "prose"], tasks)
+    with named.quiet():
+        manager, names = named.find(["colours", "prose"], tasks)
         for name in names:
-            loaded = language_tasks.load(manager, name, 2, tasks)
-            language_tasks.seed()
+            loaded = named.load(manager, name, 2, tasks)
+            named.seed()
             theirs = evaluate(plain(*built), loaded, bootstrap_iters=10)
             for key, figure in found["benchmarks"][name]["metrics"].items():
                 assert figure["value"] == pytest.approx(theirs["results"][name][f"{key},none"], rel=1e-4)
@@ -365,11 +365,12 @@ def test_a_killed_run_goes_on(tasks: Path, model: str, tmp_path: Path) -> None:
     code = f"""
 import time
 from pathlib import Path
-from isthmus.evaluate import language, language_run
+from isthmus.evaluate import language
+from isthmus.evaluate.language import run
 original = language.ComposedLM._continued
 language.BATCH = 1
 language.ComposedLM._continued = lambda *own: time.sleep(0.3) or original(*own)
-language_run.language({model!r}, ["sums"], Path({str(tmp_path / "out")!r}), folder=Path({str(tasks)!r}))
+run.language({model!r}, ["sums"], Path({str(tmp_path / "out")!r}), folder=Path({str(tasks)!r}))
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120

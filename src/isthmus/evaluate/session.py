@@ -13,6 +13,7 @@ from rich.console import Console
 from isthmus.bulk.pool import Pool
 from isthmus.command import again
 from isthmus.evaluate.harness import RESULTS, How, evaluate
+from isthmus.extras import need
 from isthmus.train.world import world
 
 
@@ -45,7 +46,8 @@ class Session:
                     resume=self.resume, command=again(), console=console,
                 )  # fmt: skip
             if tasks and here.first:
-                from isthmus.evaluate.language_run import language
+                need("lm_eval", "lm-eval")
+                from isthmus.evaluate.language.run import language
 
                 found = language(self.model, tasks, self.out, self.how.limit, shots, folder, console, chat)
             if here.first:

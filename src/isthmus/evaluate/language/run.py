@@ -22,8 +22,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from isthmus.errors import BadData, BadRecipe
 from isthmus.evaluate import models, told
 from isthmus.evaluate.harness import RESULTS, RUN, put
-from isthmus.evaluate.language_tasks import find, inside, load, quiet, seed
-from isthmus.evaluate.language_told import predictions, samples, scored
+from isthmus.evaluate.language.tasks import find, inside, load, quiet, seed
+from isthmus.evaluate.language.told import predictions, samples, scored
 
 
 def language(
@@ -88,7 +88,7 @@ def _one(
     """A task from its prompts to its figures."""
     from lm_eval.evaluator import evaluate
 
-    from isthmus.evaluate.language_programs import isolated
+    from isthmus.evaluate.language.programs import isolated
 
     own = out / name.replace("/", "__")
     own.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,8 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from isthmus import load_with_processor
 from isthmus.data.packing import packs
 from isthmus.errors import BadData, BadRecipe
-from isthmus.evaluate import branches
-from isthmus.evaluate.language_text import CLOSE, OPEN, Until
+from isthmus.evaluate.language import branches
+from isthmus.evaluate.language.text import CLOSE, OPEN, Until
 from isthmus.model.reuse import shared
 from isthmus.types import Message
 
@@ -293,9 +293,3 @@ class ComposedLM(TemplateLM):  # type: ignore[misc]
             ids, mask = inputs["input_ids"][:1, :known], inputs["attention_mask"][:1, :known]
             inputs |= shared(self.composed, ids, mask, ids.new_zeros(len(texts)), {})
         return inputs, longest
-
-
-if __name__ == "__main__":
-    from lm_eval.__main__ import cli_evaluate
-
-    cli_evaluate()

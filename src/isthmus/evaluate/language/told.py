@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from isthmus.evaluate.language_text import shown
+from isthmus.evaluate.language.text import shown
 from isthmus.evaluate.models import confidence
 from isthmus.evaluate.scored import Figure, Scored
 

@@ -18,7 +18,7 @@ from typing import Any
 from markupsafe import Markup
 
 from isthmus.evaluate.board import Column, Run, enough, less_is_better, mode
-from isthmus.evaluate.board_text import legend, notes, signs
+from isthmus.evaluate.board.text import legend, notes, signs
 from isthmus.evaluate.metrics.calibration import ece
 from isthmus.evaluate.report import page
 from isthmus.evaluate.told import number

@@ -111,7 +111,7 @@ def load(manager: Any, name: str, shots: int | None, folder: Path | None) -> Any
     """
     from lm_eval.defaults import DEFAULT_OTHER_SEED
 
-    from isthmus.evaluate.language_programs import refuse, sandboxed
+    from isthmus.evaluate.language.programs import refuse, sandboxed
 
     seed()
     try:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from isthmus.evaluate import board, board_page, board_text
+from isthmus.evaluate import board
+from isthmus.evaluate.board import page, text
 from isthmus.evaluate.report import write
 
 PAGE = Path("report.html")
@@ -21,15 +22,15 @@ def written(paths: Sequence[Path], form: str, out: Path | None, media: bool, con
     some = board.runs(paths)
     columns = board.columns(some)
     if form == "html":
-        content = board_page.html(some, columns, media)
+        content = page.html(some, columns, media)
         out = out or PAGE
     else:
-        texts = {"markdown": board_text.markdown, "latex": board_text.latex}
-        text = board_text.table(some) if form == "csv" else texts[form](some, columns)
+        forms = {"markdown": text.markdown, "latex": text.latex}
+        told = text.table(some) if form == "csv" else forms[form](some, columns)
         if out is None:
-            print(text, end="")
+            print(told, end="")
             return None
-        content = text.encode()
+        content = told.encode()
     path = write(out, content)
     console.print(f"{path}  {len(content) / 2**20:.1f} MB", markup=False, highlight=False, soft_wrap=True)
     return path
