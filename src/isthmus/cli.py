@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import sys
 import traceback
 from enum import Enum
@@ -392,7 +393,7 @@ def evaluate(
 
     \b
     Examples:
-      isthmus eval default --benchmarks scenes --limit 100
+      isthmus eval default --benchmarks scenes --limit 60
       isthmus eval http://localhost:8000/v1#llava --benchmarks pope,mme --data ~/benchmarks
       isthmus eval runs/demo/model --recipe demo --benchmarks easy-vqa --json
       isthmus eval --answers answers.jsonl
@@ -408,7 +409,7 @@ def evaluate(
         from isthmus.evaluate.session import Session
 
         how = How(way, circular, limit, seed, mode)
-        place = out or Path("runs") / f"eval-{model.rstrip('/').replace('://', '-').replace('/', '-')}"
+        place = out or Path("runs") / f"eval-{re.sub(r'[^0-9A-Za-z._-]+', '-', model).strip('-')}"
         session = Session(model, place, how, data, tolerate, resume, as_json)
         found = session.run(
             *(_several(benchmarks), _several(language), shots, chat, tasks_folder),
@@ -417,7 +418,16 @@ def evaluate(
         if as_json and found:
             print(json.dumps(found, indent=1))
         return
-    _ask_recipe(model, recipe, benchmarks, answers, as_json)
+    try:
+        _ask_recipe(model, recipe, benchmarks, answers, as_json)
+    except UnknownName as error:
+        if recipe is None and benchmarks:
+            from isthmus.evaluate.benchmarks import PACKAGE
+            from isthmus.registry import miss, names
+
+            every = [name for name in names(PACKAGE) if name not in _several(benchmarks)]
+            raise UnknownName(f"{error}\nOf `isthmus score --list`: {miss('benchmark', benchmarks, every)}") from None
+        raise
 
 
 def _several(names: str | None) -> list[str]:
@@ -563,11 +573,11 @@ def judge(
         command=again(), console=console,
     )  # fmt: skip
     if as_json:
-        print(json.dumps(found.to_dict(f"judge {rubric}", by), indent=1, allow_nan=False))
+        print(json.dumps(found.to_dict(rubric, f"judged by {by.rsplit('#')[-1]}"), indent=1, allow_nan=False))
     else:
-        told.show(f"{rubric}, judged by {by.rsplit('#')[-1]}", "strict", found, console)
+        told.show(f"judge {rubric}", f"judged by {by.rsplit('#')[-1]}", found, console)
     if not verdicts.enough(found, coverage):
-        raise IsthmusError(f"too little was judged for a score. What may have passed by then is asked again: {again()}")
+        raise IsthmusError("too little was judged for a score; the reasons stand above")
 
 
 Data = Annotated[str, typer.Argument(help="Files, a folder or a data set, as in a recipe.")]

@@ -219,6 +219,19 @@ def test_a_lucky_few_are_not_the_best(tmp_path: Path) -> None:
     assert "few: n = 1, p = 1 (McNemar, exact, on 1 samples), note: only one" in board_text.markdown(some, [column])
 
 
+def test_who_is_ahead_on_what_both_were_asked_is_not_behind(tmp_path: Path) -> None:
+    whole = run(tmp_path / "a", "whole", [0.0] * 20 + [1.0] * 60)
+    few = told(run(tmp_path / "b", "few", [1.0] * 12 + [0.0] * 8), asked={"limit": 20, "of": 80})
+    some = board.runs([whole, few])
+    (column,) = board.columns(some)
+    assert (column.cells[0].best, board_text.signs(column.cells[1])) == (True, "§")
+    assert column.cells[1].pair is not None
+    assert column.cells[1].pair.p < 0.05
+    assert "ahead there" in board_text.markdown(some, [column])
+    alone = board.columns(board.runs([few]))[0].cells[0]
+    assert alone.part, "of 80 questions 20 were asked, whoever stands beside it"
+
+
 def test_what_did_not_come_to_an_end_is_told(tmp_path: Path) -> None:
     good, bad = run(tmp_path / "a", "a", [1.0]), run(tmp_path / "b", "b", [1.0], "mme")
     for name in ("pope", "vqav2"):

@@ -257,7 +257,7 @@ def test_a_run_holds_what_the_harness_told(tasks: Path, model: str, tmp_path: Pa
     assert len({row["id"] for row in rows}) == 12
     value, low, high, n = found["benchmarks"]["both"]["metrics"]["colours/acc"].values()
     error = (value * (1 - value) / (n - 1)) ** 0.5
-    assert (low, high) == pytest.approx((value - 1.96 * error, value + 1.96 * error))
+    assert (low, high) == pytest.approx((max(value - 1.96 * error, 0), min(value + 1.96 * error, 1)))
     sums = found["benchmarks"]["sums"]
     assert list(sums["metrics"]) == ["exact_match,number", "exact_match,whole"]
     assert (sums["headline"], sums["mode"]) == ("exact_match,number", "official")

@@ -125,7 +125,7 @@ def evaluate(
     if pool.world.first:
         _begin(out, {"model": model, "options": vars(how)}, resume)
     for name, module in modules.items():
-        _one(name, module, folders[name], sheets[name], model, out, pool, how, tolerate, resume, command, console)
+        _one(name, module, folders[name], *sheets[name], model, out, pool, how, tolerate, resume, command, console)
     if not pool.world.first:
         return {}
     results = _results(out)
@@ -148,7 +148,8 @@ def _places(names: Iterable[str], data: str | Path | None) -> dict[str, Path]:
     return found
 
 
-def _questions(name: str, module: ModuleType, folder: Path, how: How, tolerate: float) -> list[Question]:
+def _questions(name: str, module: ModuleType, folder: Path, how: How, tolerate: float) -> tuple[list[Question], int]:
+    """What is asked, and of how many questions."""
     try:
         every = numbered(module.questions(folder))
     except BadData as error:
@@ -162,11 +163,12 @@ def _questions(name: str, module: ModuleType, folder: Path, how: How, tolerate: 
         raise BadRecipe(f"{name}: its questions list no options that could be rotated. Leave --circular out")
     if how.way == "likelihood" and (free := sum(not own.answers for own in every)):
         raise BadRecipe(f"{name}: {free:,} of {len(every):,} questions have no options to choose from. Let it generate")
-    return sheet.some(every, how.limit, how.seed)
+    return sheet.some(every, how.limit, how.seed), len(every)
 
 
 def _one(
-    name: str, module: ModuleType, folder: Path, questions: list[Question], model: str, out: Path, pool: Pool, how: How,
+    name: str, module: ModuleType, folder: Path, questions: list[Question], of: int, model: str, out: Path, pool: Pool,
+    how: How,
     tolerate: float, resume: bool, command: str, console: Console,
 ) -> None:  # fmt: skip
     """A benchmark from its questions to its figures."""
@@ -208,7 +210,8 @@ def _one(
     _samples(out / name, questions, said, found)
     whole = found.to_dict(name, how.mode) | {"notes": found.notes, "headline": module.HEADLINE}
     whole["answered"] = sum(one.answer is not None for one in said)
-    whole["asked"] = {"way": how.way, "circular": how.circular, "limit": how.limit, "sha256": told_of.get("sha256")}
+    whole["asked"] = {"way": how.way, "circular": how.circular, "limit": how.limit, "of": of}
+    whole["asked"]["sha256"] = told_of.get("sha256")
     results = _results(out)
     results["benchmarks"][name] = whole
     put(out / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

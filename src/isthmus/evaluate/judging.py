@@ -60,11 +60,15 @@ def judge(
     lines = judges.judged(own, asked, some, place, times=times, **how)
     found = verdicts.summary(own, some, lines, coverage)
     found.notes.append(f"judge: {asked.name}; task version {own.version(asked.name)}; verdicts: {place}")
+    if waiting := sum(bool(line.get("again")) for line in lines):
+        found.notes.append(f"{waiting:,} may be judged at another try: {command or 'resume'}")
     if people:
         beside = place.with_name(f"{place.stem}.people{place.suffix}")
         held = judges.judged(own, asked, people, beside, **how)
         theirs = Scored()
-        found.add(verdicts.agreement(own, people, verdicts.by_sample(own, held, theirs)))
+        values = verdicts.by_sample(own, held, theirs)
+        if any(one.human is not None and one.id in values for one in people):
+            found.add(verdicts.agreement(own, people, values))
         if theirs.unscored:
             found.notes.append(
                 f"{len(theirs.unscored):,} of {len(people):,} samples of the calibration were not judged"

@@ -12,14 +12,17 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from isthmus.evaluate.benchmarks import PACKAGE
-from isthmus.evaluate.scored import Scored
+from isthmus.evaluate.scored import MODES, Scored
 from isthmus.registry import constants, find, names
 
 
 def show(benchmark: str, mode: str, found: Scored, console: Console) -> None:
     """The figures, what went unscored and why, and the notes."""
     table = Table(
-        Column("metric", overflow="fold"), title=f"{benchmark}, {mode} mode", title_justify="left", show_edge=False
+        Column("metric", overflow="fold"),
+        title=f"{benchmark}, {mode}{' mode' * (mode in MODES)}",
+        title_justify="left",
+        show_edge=False,
     )
     for column in ("value", "95 % interval", "n"):
         table.add_column(column, justify="right")

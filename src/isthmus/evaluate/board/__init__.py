@@ -58,11 +58,15 @@ class Run:
 
 
 class Pair(NamedTuple):
-    """A comparison with the best: the test, on how many samples, and its corrected p-value (NaN: none was possible)."""
+    """A comparison with the best: the test, on how many samples, and its corrected p-value (NaN: none was possible).
+
+    `lead` is by how much the best is better on these, which differ from all where a model was asked only some.
+    """
 
     test: str
     n: int
     p: float
+    lead: float = 0.0
 
 
 @dataclass
@@ -234,8 +238,8 @@ def columns(some: Sequence[Run]) -> list[Column]:
         column = Column(name, metric, how, [_cell(run, name, metric, how) for run in some])
         most = max((cell.asked for cell in column.cells), default=0)
         for run, cell in zip(some, column.cells, strict=True):
-            limit = run.benchmarks.get(name, {}).get("asked", {}).get("limit")
-            cell.part = limit is not None and cell.asked < most
+            asked = run.benchmarks.get(name, {}).get("asked", {})
+            cell.part = asked.get("limit") is not None and cell.asked < asked.get("of", most)
         _compare(column, some)
         found.append(column)
     return found
@@ -293,7 +297,7 @@ def judged(name: str, held: Line) -> bool:
 def _compare(column: Column, some: Sequence[Run]) -> None:
     """Mark the best of a column, and give the others their pairs."""
     there = [i for i, cell in enumerate(column.cells) if not math.isnan(cell.value)]
-    able = [i for i in there if not column.cells[i].part] or there  # a lucky few questions beat nobody
+    able = [i for i in there if not column.cells[i].part] or there  # a lucky few questions beat no whole benchmark
     if not there:
         return
     sign = -1 if less_is_better(column.metric) else 1
@@ -319,14 +323,15 @@ def paired(a: Mapping[str, Line], b: Mapping[str, Line]) -> Pair:
     if not both:
         return Pair("no samples in common that both have a score of", 0, math.nan)
     differ = [ours[name] - theirs[name] for name in both]
+    lead = sum(differ) / len(differ)
     groups: dict[str, float] = {}
     for name, own in zip(both, differ, strict=True):
         cluster = str(a[name].get("image") or name)
         groups[cluster] = groups.get(cluster, 0.0) + own
     if len(groups) == len(both) and set(differ) <= {-1.0, 0.0, 1.0}:
-        return Pair("McNemar, exact", len(both), _mcnemar(differ.count(1.0), differ.count(-1.0)))
+        return Pair("McNemar, exact", len(both), _mcnemar(differ.count(1.0), differ.count(-1.0)), lead)
     shared = " that share a medium" * (len(groups) < len(both))
-    return Pair(f"permutation of pairs{shared}", len(both), _signs([*groups.values()]))
+    return Pair(f"permutation of pairs{shared}", len(both), _signs([*groups.values()]), lead)
 
 
 def _scores(lines: Mapping[str, Line]) -> dict[str, float]:

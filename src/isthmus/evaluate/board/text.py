@@ -62,7 +62,8 @@ def legend() -> str:
     """What the signs of a table mean."""
     return (
         f"Best of each benchmark in bold; ‡ clearly behind it (paired test, p < {CLEAR} after Holm's correction);"
-        f" † fewer than {COVERAGE:.0%} of the questions are scored; § only some were asked, and it cannot be the best."
+        f" † fewer than {COVERAGE:.0%} of the questions are scored; § only some were asked, which beats"
+        " no model that was asked all."
         " 95 % intervals in brackets."
     )
 
@@ -92,7 +93,10 @@ def compared(pair: Pair) -> str:
     >>> compared(Pair("McNemar, exact", 30, 0.0312))
     'p = 0.0312 (McNemar, exact, on 30 samples)'
     """
-    return pair.test if math.isnan(pair.p) else f"p = {pair.p:.3g} ({pair.test}, on {pair.n:,} samples)"
+    if math.isnan(pair.p):
+        return pair.test
+    ahead = ", and ahead there" * (pair.lead < 0)
+    return f"p = {pair.p:.3g} ({pair.test}, on {pair.n:,} samples{ahead})"
 
 
 def signs(cell: Cell) -> str:
@@ -101,7 +105,7 @@ def signs(cell: Cell) -> str:
     >>> signs(Cell(0.5, asked=10, unscored=5))
     '†'
     """
-    behind = cell.pair is not None and cell.pair.p < CLEAR
+    behind = cell.pair is not None and cell.pair.p < CLEAR and cell.pair.lead > 0
     return "§" * cell.part + "†" * (cell.coverage < COVERAGE) + "‡" * behind
 
 

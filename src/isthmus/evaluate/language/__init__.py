@@ -64,7 +64,9 @@ class ComposedLM(TemplateLM):  # type: ignore[misc]
         super().__init__()
         named = isinstance(pretrained, str)
         self.composed, self.processor = load_with_processor(pretrained) if named else pretrained
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if not torch.cuda.is_available():  # the harness names a GPU by default, whether there is one or not
+            device = "cpu" if device is None or str(device).startswith("cuda") else device
+        self._device = torch.device(device or "cuda")
         self.composed.eval().to(self._device)
         self.tokenizer, self.template = self.processor.tokenizer, self.processor.template
         self.config = self.composed.config.get_text_config(decoder=True)

@@ -109,12 +109,15 @@ def _one(
             cached, loaded, limit=limit, bootstrap_iters=1000, apply_chat_template=chat, fewshot_as_multiturn=chat,
             confirm_run_unsafe_code=True,  # `refuse` has seen to it
         )  # fmt: skip
+    of = sum(int(count["original"]) for count in found["n-samples"].values())
     figures, headline = scored(name, found, lm.cut, chat, limit, isolated(loaded["tasks"].values()))
     put(own / "predictions.jsonl", predictions(found))
     put(own / "samples.jsonl", samples(name, found, headline))
     results = _results(out)
     whole = figures.to_dict(name, "official") | {"notes": figures.notes, "headline": headline}
-    results["benchmarks"][name] = whole | {"asked": {"limit": limit, "shots": shots, "chat": chat, "sha256": digest}}
+    results["benchmarks"][name] = whole | {
+        "asked": {"limit": limit, "of": of, "shots": shots, "chat": chat, "sha256": digest}
+    }
     put(out / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     told.show(name, "official", figures, console)
 

@@ -11,6 +11,7 @@ from isthmus.evaluate.language.text import shown
 from isthmus.evaluate.models import confidence
 from isthmus.evaluate.scored import Figure, Scored
 
+SHARES = ("acc", "exact_match", "em", "f1", "pass@", "prompt_level", "inst_level")  # between 0 and 1
 WIDE = 1.96  # standard errors to both sides are a 95 % interval
 INVALID = "[invalid]"  # what a filter makes of an answer in which it finds nothing
 NAN = float("nan")
@@ -38,7 +39,9 @@ def scored(
         f"lm-evaluation-harness {version}{f', version {own} of the task' if isinstance(own, int | float) else ''};"
         f" {asked}, {'in the chat template' if chat else 'no chat template'}"
     )
-    figures.notes.append(f"intervals are {WIDE} standard errors to both sides, as the harness estimates these")
+    figures.notes.append(
+        f"intervals are {WIDE} standard errors to both sides, as the harness estimates these, within 0 and 1"
+    )
     some = {task: count for task, count in found["n-samples"].items() if count["effective"] < count["original"]}
     if limit is not None and some:
         whole = sum(count["original"] for count in found["n-samples"].values())
@@ -67,7 +70,10 @@ def _figures(row: dict[str, Any], n: int) -> dict[str, Figure]:
             own = float(value)
         except (TypeError, ValueError):
             continue  # a metric of several values has no interval and no place in a table
-        figures[metric if rule == "none" else key] = Figure(own, own - wide, own + wide, n)
+        low, high = own - wide, own + wide
+        if metric.startswith(SHARES):
+            low, high = max(low, 0.0), min(high, 1.0)
+        figures[metric if rule == "none" else key] = Figure(own, low, high, n)
     return figures
 
 
