@@ -85,11 +85,13 @@ class Endpoint:
     _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raises `BadRecipe` where a key stands in what will be printed, without saying it."""
+        """Raises `BadRecipe` where a key stands in what will be printed, without saying it, and `PartUnavailable`."""
         if "@" in self.url.partition("://")[2].partition("/")[0] or "?" in self.url:
             raise BadRecipe("a server's URL holds no user, password or query: put the key into an environment variable")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.key_from):
             raise BadRecipe("the key is taken from an environment variable: give the variable's name, not the key")
+        for module in ("httpx", "tenacity"):  # told before anything is begun
+            need(module, "eval")
 
     @classmethod
     def named(cls, name: str, **options: Any) -> Endpoint:
