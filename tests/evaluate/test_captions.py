@@ -313,3 +313,9 @@ def test_files_that_cannot_be_used_say_why(said: object, message: str, tmp_path:
     with pytest.raises(BadData, match=message) as error:
         score("coco-captions", path, write(tmp_path / "r.json", ANNOTATIONS))
     assert str(path) in str(error.value)
+
+
+def test_captions_alone_are_not_their_own_references(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"1": "a dog runs", "2": "a cat sleeps"}))
+    with pytest.raises(BadData, match="hold no references: give these with --references"):
+        score("coco-captions", tmp_path / "a.json")

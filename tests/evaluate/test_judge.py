@@ -287,7 +287,7 @@ def test_what_was_not_judged_is_unscored_in_the_benchmark_s_own_file(name: str, 
     said = "8 6\nWhy." if rubric(name).kind == "pair" else "VERDICT: 1"
 
     def most(prompt: str) -> str:
-        return "dunno" if "answer 3." in prompt else said
+        return "dunno" if "answer 0." in prompt else said
 
     with served(most) as server:
         found = judging.judge(name, f"{server.url}#tiny", write(tmp_path / "a.jsonl", rows), console=QUIET)
@@ -295,6 +295,7 @@ def test_what_was_not_judged_is_unscored_in_the_benchmark_s_own_file(name: str, 
         told = score(name, path)
         assert (len(found.unscored), len(told.unscored)) == (1, 1)
         assert found.reasons() == told.reasons()
+        assert {one.removeprefix("chat/") for one in told.unscored} == {"0"}
         few = judging.judge(name, f"{server.url}#tiny", write(tmp_path / "b.jsonl", rows[:4]), console=QUIET)
     assert not verdicts.enough(few)
     assert not [*tmp_path.glob("b.*.scores.json*")], "of too little there is no file to score"
@@ -332,9 +333,12 @@ def test_a_local_judge(what: str, answers: Path, tmp_path: Path) -> None:
     own = judge.opened(str(folder))
     assert re.fullmatch(rf"{folder} [0-9a-f]{{12}}", own.name)
     some = judge.samples(answers)[:2]
+    lines = judge.judged(rubric("reference"), own, some, tmp_path / "short.jsonl", console=QUIET)
+    assert all("tokens with the reply; the judge reads 256" in line["unjudged"] for line in lines)
+    own.model.config.get_text_config().max_position_embeddings = 2048  # type: ignore[attr-defined]
     lines = judge.judged(rubric("reference"), own, some, tmp_path / "out.jsonl", console=QUIET)
-    assert len(lines) == 2
-    assert all(line["judge"] == own.name and ("reply" in line or "tokens" in line["unjudged"]) for line in lines)
+    assert [line["judge"] for line in lines] == [own.name] * 2
+    assert all(line["reply"] and "unjudged" in line for line in lines), "it speaks, and has learned nothing"
     with pytest.raises(UnknownName, match="nobody"):
         judge.opened("nobody")
 

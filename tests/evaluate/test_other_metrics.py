@@ -151,6 +151,11 @@ def test_clip_score_of_a_tiny_clip_from_a_folder(tmp_path, words):
     both = clip_score.ref_clip_score(captions, images, [captions[:1], captions[1:]])
     assert told.metrics["ref_clipscore"].value == pytest.approx(both.mean(), abs=1e-4)
     assert told.unscored == {"green": "no picture of this name"}
+    alone = tmp_path / "captions.json"
+    alone.write_text(json.dumps({"red": "the dog runs", "blue": "a cat"}))
+    assert [*score("clipscore", alone, tmp_path, part=str(tmp_path)).metrics] == ["clipscore"], (
+        "no reference is at hand"
+    )
     with pytest.raises(BadData, match="clipscore needs --part: the folder of a CLIP"):
         score("clipscore", said, tmp_path)
     with pytest.raises(BadData, match="pope needs no model"):

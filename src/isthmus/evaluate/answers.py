@@ -161,7 +161,8 @@ def judged(some: Sequence[Row], found: Scored) -> list[Row]:
     """The rows without those that `isthmus judge` marks as not judged, which are unscored for the reason there."""
     for number, row in enumerate(some, 1):
         if "unjudged" in row:
-            found.unscored[text(first(row, IDS) or number)] = text(row["unjudged"])
+            name = first(row, IDS)
+            found.unscored[text(number if name is None else name)] = text(row["unjudged"])
     return [row for row in some if "unjudged" not in row]
 
 

@@ -31,6 +31,7 @@ from isthmus.errors import BadData, BadRecipe
 from isthmus.evaluate import models, previews, replies, sheet, told
 from isthmus.evaluate.benchmarks import asking, score
 from isthmus.evaluate.models import Said
+from isthmus.evaluate.models.served import NO_LIKELIHOODS
 from isthmus.evaluate.questions import Question, absent, numbered, place
 from isthmus.evaluate.scored import Scored
 from isthmus.train.run import differences
@@ -118,14 +119,15 @@ def evaluate(
         raise BadRecipe(f"no way {how.way!r} to ask. Known: {', '.join(WAYS)}")
     models.kind(model)
     if models.kind(model.removeprefix(models.BLIND)) == "served" and how.way == "likelihood":
-        raise BadRecipe("a server tells no likelihoods of options. Let it answer: --way generate")
+        raise BadRecipe(NO_LIKELIHOODS)
     modules = {name: asking(name) for name in dict.fromkeys(benchmarks)}
     folders = _places(modules, data)
     sheets = {name: _questions(name, module, folders[name], how, tolerate) for name, module in modules.items()}
     if pool.world.first:
         _begin(out, {"model": model, "options": vars(how)}, resume)
+    about = models.facts(model)  # once: it reads all of the model's files
     for name, module in modules.items():
-        _one(name, module, folders[name], *sheets[name], model, out, pool, how, tolerate, resume, command, console)
+        _one(name, module, folders[name], *sheets[name], about, out, pool, how, tolerate, resume, command, console)
     if not pool.world.first:
         return {}
     results = _results(out)
@@ -167,22 +169,20 @@ def _questions(name: str, module: ModuleType, folder: Path, how: How, tolerate: 
 
 
 def _one(
-    name: str, module: ModuleType, folder: Path, questions: list[Question], of: int, model: str, out: Path, pool: Pool,
-    how: How,
-    tolerate: float, resume: bool, command: str, console: Console,
+    name: str, module: ModuleType, folder: Path, questions: list[Question], of: int, about: Mapping[str, Any],
+    out: Path, pool: Pool, how: How, tolerate: float, resume: bool, command: str, console: Console,
 ) -> None:  # fmt: skip
     """A benchmark from its questions to its figures."""
     asked = sheet.Sheet(sheet.rotations(questions) if how.circular else list(questions), how.shard)
     ledger = Ledger(out / name / "shards")
     if pool.world.first and resume:
         _forget(ledger, asked.shards)
-    told_of = models.facts(model)
-    facts = {"task": "eval", "benchmark": name, "model": told_of, "way": how.way, "seed": how.seed}
+    facts = {"task": "eval", "benchmark": name, "model": about, "way": how.way, "seed": how.seed}
     task = Task(
         name,
         "answers",
         lambda line: int(line["answer"] is not None),
-        functools.partial(Asker, asked, model, how, shards=ledger.folder),
+        functools.partial(Asker, asked, about["name"], how, shards=ledger.folder),
     )
     drive(
         task,
@@ -211,7 +211,7 @@ def _one(
     whole = found.to_dict(name, how.mode) | {"notes": found.notes, "headline": module.HEADLINE}
     whole["answered"] = sum(one.answer is not None for one in said)
     whole["asked"] = {"way": how.way, "circular": how.circular, "limit": how.limit, "of": of}
-    whole["asked"]["sha256"] = told_of.get("sha256")
+    whole["asked"]["sha256"] = about.get("sha256")
     results = _results(out)
     results["benchmarks"][name] = whole
     put(out / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

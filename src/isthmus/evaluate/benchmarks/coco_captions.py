@@ -195,6 +195,8 @@ def _pairs(path: Path, keys: Sequence[str]) -> list[tuple[str, Any]]:
         if isinstance(held, Mapping) and not (set(IDS) & held.keys() and set(keys) & held.keys()):
             lists = [value for value in held.values() if isinstance(value, list)]
             if not (len(held) == 1 and lists and lists[0] and isinstance(lists[0][0], Mapping)):
+                if keys is INSIDE_TRUE:
+                    raise BadData(f"{path}: captions by picture hold no references: give these with --references")
                 return [(str(name), value) for name, value in held.items()]
     return _of_rows(rows(path), path, keys)
 

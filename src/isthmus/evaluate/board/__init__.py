@@ -11,12 +11,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from isthmus.bulk.ledger import Ledger
 from isthmus.errors import BadData
 from isthmus.evaluate.benchmarks import PACKAGE as BENCHMARKS
 from isthmus.evaluate.harness import RESULTS
@@ -45,10 +46,10 @@ class Run:
     def joined(self, other: Run) -> Run:
         """Both, of one model that was asked other benchmarks each time."""
         own = {name: other.places.get(name, other.folder) for name in other.benchmarks}
-        return Run(
-            *(self.model, self.folder, self.benchmarks | other.benchmarks, self.samples | other.samples),
-            *(self.begun | other.begun, self.places | own),
-        )
+        return replace(
+            self, benchmarks=self.benchmarks | other.benchmarks, samples=self.samples | other.samples,
+            begun=self.begun | other.begun, places=self.places | own,
+        )  # fmt: skip
 
     def goes_with(self, other: Run) -> bool:
         """Whether the other is of the same model, by name and by its files where these were known, and adds to this."""
@@ -149,14 +150,7 @@ def runs(paths: Sequence[Path]) -> list[Run]:
     folders = Counter(run.folder.name for run in found)
     several = {name for name, count in Counter(run.model for run in found).items() if count > 1}
     return [
-        Run(
-            f"{run.model} ({run.folder if folders[run.folder.name] > 1 else run.folder.name})",
-            run.folder,
-            run.benchmarks,
-            run.samples,
-            run.begun,
-            run.places,
-        )
+        replace(run, model=f"{run.model} ({run.folder if folders[run.folder.name] > 1 else run.folder.name})")
         if run.model in several
         else run
         for run in found
@@ -169,7 +163,8 @@ def _begun(path: Path, done: Mapping[str, Line]) -> dict[str, str]:
     for shards in sorted(path.glob("*/shards")) if path.is_dir() else ():
         if (name := shards.parent.name) in done:
             continue
-        lines = [json.loads(line) for file in shards.glob("*.jsonl") for line in file.read_text("utf-8").splitlines()]
+        ledger = Ledger(shards)
+        lines = [line for file in sorted(shards.glob("*.jsonl")) for line in ledger.lines(int(file.stem))]
         failed = [str(line["failed"]) for line in lines if "failed" in line]
         found[name] = f": {len(failed):,} of {len(lines):,} failed, {failed[0]}" if failed else ""
     return found

@@ -173,8 +173,8 @@ class ImageText:
             for answer in question.answers:
                 rows.append(self._inputs([(question.text, media)], answer)["input_ids"][0].tolist())
                 lengths.append(len(rows[-1]) - _start(own, rows[-1]))
-        past = min(begun.past, *(len(row) - count - 1 for row, count in zip(rows, lengths, strict=True)))
-        if past < begun.past:  # an answer runs into the end of its question
+        # an answer that runs into the end of its question leaves nothing to read behind what all begin with
+        if any(len(row) - count <= begun.past for row, count in zip(rows, lengths, strict=True)):
             return [[self._log(own.text, media, answer) for answer in own.answers] for own in questions]
         found: list[tuple[float, int]] = []
         for batch in (range(len(rows))[i : i + BATCH] for i in range(0, len(rows), BATCH)):

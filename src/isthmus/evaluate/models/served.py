@@ -11,6 +11,7 @@ from isthmus.evaluate.questions import Question
 from isthmus.media import load
 from isthmus.types import Message
 
+NO_LIKELIHOODS = "a server tells no likelihoods of options. Let it answer: --way generate"
 IN_A_ROW = 8  # failures, each after several tries: more will not come
 
 
@@ -58,4 +59,4 @@ class Served:
 
     def chosen(self, questions: Sequence[Question]) -> list[Said]:
         """Raises `BadRecipe`."""
-        raise BadRecipe("a server tells no likelihoods of options. Let it answer: --way generate")
+        raise BadRecipe(NO_LIKELIHOODS)
