@@ -200,6 +200,8 @@ def test_answers_in_another_order_go_by_their_ids(write: Write) -> None:
     found = score("pope", write("a.jsonl", SAID[::-1]), labels)
     assert found.metrics["accuracy"].value == pytest.approx(2 / 3)
     assert "matched by their question_id" in found.notes[0]
+    texts = [row | {"question_id": str(row["question_id"])} for row in SAID[::-1]]
+    assert value("pope", write("t.jsonl", texts), labels) == pytest.approx(2 / 3)
     others = [row | {"question_id": 100 + i} for i, row in enumerate(SAID)]
     assert value("pope", write("b.jsonl", others), labels) == pytest.approx(2 / 3), "LLaVA's ids are its own"
 

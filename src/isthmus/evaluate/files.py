@@ -50,9 +50,8 @@ def document(path: Path) -> Any:
         found = _values(mended, path)
     if not found:
         raise BadData(f"{path}: the file is empty")
-    if len(found) == 1 and not (path.suffix == ".jsonl" and isinstance(found[0], dict)):
-        return _outputs(found[0])
-    return _outputs(found)
+    alone = len(found) == 1 and not (path.suffix == ".jsonl" and isinstance(found[0], dict))
+    return _outputs(found[0] if alone else found)
 
 
 def _values(text: str, path: Path) -> list[Any]:

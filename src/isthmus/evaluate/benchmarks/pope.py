@@ -194,8 +194,8 @@ def _parts(predictions: Path, references: Path | None, notes: Scored) -> dict[st
 
 def _in_order(answers: list[Row], truths: Sequence[Row], found: Scored) -> list[Row]:
     """The answers, which are matched by their order; where their ids are the questions' in another order, by these."""
-    given, wanted = ([row.get("question_id") for row in some] for some in (answers, truths))
-    if None in given or given == wanted or len(set(given)) < len(given) or set(given) != set(wanted):
+    given, wanted = ([text(row.get("question_id", "")) for row in some] for some in (answers, truths))
+    if "" in given or given == wanted or len(set(given)) < len(given) or set(given) != set(wanted):
         return answers
     found.notes.append("the answers are in another order than the questions, and are matched by their question_id")
     by_id = dict(zip(given, answers, strict=True))
